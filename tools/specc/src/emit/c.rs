@@ -1,0 +1,146 @@
+//! `synthjit_specs.h` and `synthjit_specs.c`: what the module's glue needs, and the facts as the C compiler knows them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::{facts, one_line, NOTE};
+use crate::load::Set;
+use crate::schema::{Mirror, Spec, Value};
+use crate::source::Verdicts;
+
+/// The text of `synthjit_specs.h`. The layout part may be included from assembly.
+pub fn header(set: &Set) -> String {
+    let mut out = format!("/* SPDX-License-Identifier: GPL-2.0 */\n/* {NOTE} */\n");
+    out += "#ifndef SYNTHJIT_SPECS_H\n#define SYNTHJIT_SPECS_H\n\n";
+    for c in &set.arena.constant {
+        let _ = writeln!(
+            out,
+            "/* {} */\n#define SYNTHJIT_{} {}",
+            comment(&c.doc),
+            c.name,
+            c.value
+        );
+    }
+    out += "\n#ifndef __ASSEMBLER__\n\n#include <linux/types.h>\n\n";
+    out += "/* Why something is not specialised, or no longer; 0 is no reason. */\nenum synthjit_reason {\n\tSYNTHJIT_REASON_NONE = 0,\n";
+    for (at, reason) in set.reasons.reason.iter().enumerate() {
+        let _ = writeln!(
+            out,
+            "\tSYNTHJIT_REASON_{} = {},",
+            reason.name.to_ascii_uppercase(),
+            at + 1
+        );
+    }
+    let _ = writeln!(
+        out,
+        "}};\n#define SYNTHJIT_REASONS {}\n",
+        set.reasons.reason.len()
+    );
+    out += "/* Same layout as Facts in specs.rs. */\nstruct synthjit_facts {\n";
+    for value in facts(set) {
+        let _ = writeln!(
+            out,
+            "\t/* {} */\n\tu64 {};",
+            comment(&value.doc),
+            value.name
+        );
+    }
+    out += "};\n\n";
+    out += "/* A fact which is the address of a kernel symbol that modules cannot link to. */\n\
+            struct synthjit_symbol_fact {\n\tconst char *symbol;\n\tu32 offset; /* in struct synthjit_facts */\n};\n\
+            extern const struct synthjit_symbol_fact synthjit_symbol_facts[];\n\
+            extern const u32 synthjit_symbol_facts_len;\n\n";
+    out +=
+        "/* Mirrors whose entry bytes can be watched at run time, each once; NULL-terminated. */\n\
+            extern const char *const synthjit_watched_mirrors[];\n\n";
+    out += "/*\n * Fills all facts that have a C expression and an available spec, leaves the others alone. Those that the module's own code fills:\n";
+    for value in facts(set)
+        .iter()
+        .filter(|v| v.c.is_none() && v.symbol.is_none())
+    {
+        let _ = writeln!(out, " *   {}", value.name);
+    }
+    out += " */\nvoid synthjit_fill_facts(struct synthjit_facts *f);\n\n#endif\n#endif\n";
+    out
+}
+
+/// The text of `synthjit_specs.c`.
+///
+/// What only unavailable specs need is left out: on a kernel whose types have changed it need not compile.
+pub fn filler(set: &Set, verdicts: &Verdicts) -> String {
+    let usable: Vec<&Spec> = set
+        .specs
+        .iter()
+        .filter(|s| verdicts.unavailable(set, s).is_empty())
+        .collect();
+    let needed = |value: &Value| {
+        usable
+            .iter()
+            .any(|s| s.value.iter().any(|v| v.name == value.name))
+    };
+    let mut out = format!("// SPDX-License-Identifier: GPL-2.0\n/* {NOTE} */\n\n");
+    let headers: BTreeSet<&String> = usable.iter().flat_map(|s| &s.include).collect();
+    for header in headers {
+        let _ = writeln!(out, "#include <{header}>");
+    }
+    out += "#include <linux/build_bug.h>\n#include <linux/stddef.h>\n#include <linux/version.h>\n\n#include \"synthjit_specs.h\"\n\n";
+    for spec in &usable {
+        for condition in &spec.asserts {
+            let text = format!("{}: {}", spec.name, condition);
+            let _ = writeln!(
+                out,
+                "static_assert({condition},\n\t      {});",
+                c_string(&text)
+            );
+        }
+    }
+    out += "\nvoid synthjit_fill_facts(struct synthjit_facts *f)\n{\n";
+    for value in facts(set).into_iter().filter(|v| needed(v)) {
+        if let Some(c) = &value.c {
+            let fill = format!("\tf->{} = (u64)({});\n", value.name, one_line(c));
+            match &value.when {
+                Some(when) => {
+                    out += &format!(
+                        "#if {when}\n{fill}#else\n\tf->{} = 0;\n#endif\n",
+                        value.name
+                    )
+                }
+                None => out += &fill,
+            }
+        }
+    }
+    out += "}\n\nconst struct synthjit_symbol_fact synthjit_symbol_facts[] = {\n";
+    let mut count = 0;
+    for value in facts(set).into_iter().filter(|v| needed(v)) {
+        if let Some(symbol) = &value.symbol {
+            let offset = format!("offsetof(struct synthjit_facts, {})", value.name);
+            let _ = writeln!(out, "\t{{ {}, {offset} }},", c_string(symbol));
+            count += 1;
+        }
+    }
+    if count == 0 {
+        out += "\t{ NULL, 0 },\n";
+    }
+    let _ = writeln!(out, "}};\nconst u32 synthjit_symbol_facts_len = {count};\n");
+    out += "const char *const synthjit_watched_mirrors[] = {\n";
+    let watched: BTreeSet<&str> = set
+        .specs
+        .iter()
+        .flat_map(|s| &s.mirror)
+        .filter_map(Mirror::watched_symbol)
+        .collect();
+    for name in watched {
+        let _ = writeln!(out, "\t{},", c_string(name));
+    }
+    out += "\tNULL\n};\n";
+    out
+}
+
+/// The text inside a C comment.
+fn comment(text: &str) -> String {
+    one_line(text).replace("*/", "* /")
+}
+
+fn c_string(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

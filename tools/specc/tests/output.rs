@@ -1,0 +1,243 @@
+//! The generated files: they compile, say what the specs say, and stay the same when nothing changes.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::Bench;
+
+/// Compiles `source` as a `no_std` library and fails on any warning.
+#[track_caller]
+fn compiles(source: &str, dir: &Path) {
+    let file = dir.join("lib.rs");
+    fs::write(&file, format!("#![no_std]\n#![forbid(unsafe_code)]\n#![deny(warnings, missing_docs)]\n//! Test.\n{source}"))
+        .expect("written");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let out = Command::new(rustc)
+        .args([
+            "--edition",
+            "2021",
+            "--crate-type",
+            "lib",
+            "--emit",
+            "metadata",
+            "-o",
+        ])
+        .arg(dir.join("lib.rmeta"))
+        .arg(&file)
+        .output()
+        .expect("rustc runs");
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+fn project_specs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs")
+}
+
+#[test]
+fn rust_compiles_without_std_and_without_warnings() {
+    let bench = Bench::new();
+    bench.generate();
+    compiles(&bench.rust(), bench.dir.path());
+}
+
+#[test]
+fn rust_has_the_promised_shape() {
+    let bench = Bench::new();
+    bench.generate();
+    let user = r#"
+/// Uses everything by its name and type.
+pub fn user(facts: &Facts) -> u64 {
+    const { assert!(layout::SLOT == 64 && layout::SITE == 32) };
+    const { assert!(Reason::None as u32 == 0 && Reason::Threads as u32 == 1 && Reason::ALL.len() == 2) };
+    const { assert!(matches!(Reason::from_number(2), Reason::UnknownObject)) };
+    const { assert!(matches!(Reason::from_number(3), Reason::None)) };
+    const { assert!(matches!(Reason::Threads.kind(), ReasonKind::Process)) };
+    const { assert!(push::SPEC.available && push::SPEC.syscall == 1 && push::SPEC.mirrors.len() == 2) };
+    const { assert!(matches!(push::SPEC.kind, SpecKind::Path) && matches!(ground::SPEC.kind, SpecKind::Ground)) };
+    const { assert!(push::SPEC.mirrors[1].watch_entry && push::SPEC.mirrors[1].known) };
+    const { assert!(matches!(push::SPEC.values[0].kept, Kept::Watch) && push::SPEC.values[0].events.len() == 1) };
+    const { assert!(matches!(push::SPEC.values[0].reason, Reason::Threads)) };
+    const { assert!(matches!(push::SPEC.values[3].source, Source::Call) && push::SPEC.values[3].class == 4) };
+    let known = push::Known::new(facts);
+    let seen = push::Seen { fd: 3 };
+    let names: [&str; 3] = [SPECS[0].name, Reason::Threads.name(), RELEASE];
+    known.flags + known.thing_fops + seen.fd + names.len() as u64
+}
+"#;
+    compiles(&format!("{}{user}", bench.rust()), bench.dir.path());
+}
+
+#[test]
+fn a_false_layout_condition_does_not_compile() {
+    let bench = Bench::new();
+    bench.edit("specs/arena.toml", "value = 32", "value = 65");
+    bench.generate();
+    let dir = bench.dir.path().to_path_buf();
+    let failed = std::panic::catch_unwind(|| compiles(&bench.rust(), &dir))
+        .expect_err("it must not compile");
+    let text = failed.downcast_ref::<String>().expect("a message");
+    assert!(text.contains("SITE < SLOT"), "{text}");
+}
+
+#[test]
+fn c_says_the_same() {
+    let bench = Bench::new();
+    bench.generate();
+    let header = bench.read("out/synthjit_specs.h");
+    let code = header
+        .find("#ifndef __ASSEMBLER__")
+        .expect("a part for C only");
+    for (text, for_c_only) in [
+        ("#define SYNTHJIT_SLOT 64\n", false),
+        ("#define SYNTHJIT_SITE 32\n", false),
+        ("SYNTHJIT_REASON_NONE = 0,", true),
+        ("SYNTHJIT_REASON_THREADS = 1,", true),
+        ("SYNTHJIT_REASON_UNKNOWN_OBJECT = 2,", true),
+        ("\tu64 flags;", true),
+        ("\tu64 thing_fops;", true),
+    ] {
+        let at = header.find(text).unwrap_or_else(|| panic!("no {text}"));
+        assert_eq!(at > code, for_c_only, "{text}");
+    }
+    let filler = bench.read("out/synthjit_specs.c");
+    assert!(filler.contains("#include <linux/sched.h>"));
+    assert!(filler.contains("\tf->flags = (u64)(offsetof(struct thing, flags));"));
+    assert!(filler.contains("static_assert(sizeof(long) == 8,"));
+    assert!(filler.contains("{ \"thing_fops\", offsetof(struct synthjit_facts, thing_fops) },"));
+    assert!(filler.contains("synthjit_symbol_facts_len = 1;"));
+    assert!(filler.contains("synthjit_watched_mirrors[] = {\n\t\"thing_push\",\n\tNULL\n};"));
+}
+
+#[test]
+fn c_and_rust_have_the_facts_in_one_order() {
+    let bench = Bench::new();
+    specc::generate(&project_specs(), &bench.out(), None).expect("the project's specs are right");
+    let fields = |text: &str, from: &str, prefix: &str, suffix: char| -> Vec<String> {
+        let body = &text[text.find(from).expect("the struct")..];
+        let body = &body[..body.find("\n}").expect("its end")];
+        let lines = body.lines().filter_map(|l| l.trim().strip_prefix(prefix));
+        lines
+            .map(|l| l.split([':', suffix]).next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let rust = fields(&bench.rust(), "pub struct Facts {", "pub ", ':');
+    let c = fields(
+        &bench.read("out/synthjit_specs.h"),
+        "struct synthjit_facts {",
+        "u64 ",
+        ';',
+    );
+    assert!(rust.len() > 30, "{rust:?}");
+    assert_eq!(rust[1..], c[..], "the first Rust line is the struct's own");
+}
+
+#[test]
+fn conditions_of_values_reach_the_c_file() {
+    let bench = Bench::new();
+    bench.edit(
+        "specs/ground.toml",
+        "c = \"offsetof(",
+        "when = \"IS_ENABLED(CONFIG_X)\"\nc = \"offsetof(",
+    );
+    bench.generate();
+    let filler = bench.read("out/synthjit_specs.c");
+    let wanted = "#if IS_ENABLED(CONFIG_X)\n\tf->flags = (u64)(offsetof(struct thing, flags));\n#else\n\tf->flags = 0;\n#endif\n";
+    assert!(filler.contains(wanted), "{filler}");
+}
+
+#[test]
+fn what_is_left_out_need_not_compile() {
+    let bench = Bench::new();
+    bench.edit("kernel/fs/thing.c", "|= x", "= x");
+    bench.generate();
+    let filler = bench.read("out/synthjit_specs.c");
+    assert!(
+        !filler.contains("sizeof(long)"),
+        "asserts of a path that is left out"
+    );
+    assert!(
+        !filler.contains("{ \"thing_fops\""),
+        "symbols that only it needs"
+    );
+    assert!(filler.contains("f->flags = "), "common ground stays");
+    compiles(&bench.rust(), bench.dir.path());
+}
+
+#[test]
+fn same_specs_same_bytes() {
+    let (one, two) = (Bench::new(), Bench::new());
+    one.generate();
+    two.generate();
+    for file in ["specs.rs", "synthjit_specs.h", "synthjit_specs.c"] {
+        let text = one.read(&format!("out/{file}"));
+        assert_eq!(text, two.read(&format!("out/{file}")), "{file}");
+        let place = one.dir.path().to_string_lossy().into_owned();
+        assert!(
+            !text.contains(&place),
+            "{file} names a folder of this machine"
+        );
+    }
+}
+
+#[test]
+fn unchanged_files_are_not_touched() {
+    let bench = Bench::new();
+    let report = bench.generate();
+    let files = [&report.rust, &report.header, &report.filler];
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    for file in files {
+        fs::File::options()
+            .append(true)
+            .open(file)
+            .and_then(|f| f.set_modified(old))
+            .expect("a file of ours");
+    }
+    let times = || {
+        files.map(|f| {
+            fs::metadata(f)
+                .and_then(|m| m.modified())
+                .expect("it is there")
+        })
+    };
+    bench.generate();
+    assert_eq!(times(), [old; 3]);
+    bench.edit("specs/arena.toml", "value = 64", "value = 128");
+    bench.generate();
+    let [rust, header, filler] = times();
+    assert!(rust > old && header > old, "they hold the number");
+    assert_eq!(filler, old, "it does not");
+}
+
+#[test]
+fn the_projects_own_specs() {
+    let bench = Bench::new();
+    let report = specc::generate(&project_specs(), &bench.out(), None)
+        .expect("the project's specs are right");
+    assert!(report.unknown.is_empty());
+    compiles(&bench.rust(), bench.dir.path());
+}
+
+/// The pinned kernel is one that was reviewed: nothing is left out of its module.
+#[test]
+fn the_projects_specs_know_the_pinned_kernel() {
+    let Some(source) = std::env::var_os("SYNTHJIT_KERNEL_SOURCE").map(PathBuf::from) else {
+        eprintln!("skipped: SYNTHJIT_KERNEL_SOURCE names no kernel source; `make test` sets it");
+        return;
+    };
+    let bench = Bench::new();
+    let kernel = specc::Kernel {
+        source: &source,
+        release: "pinned",
+    };
+    let report = specc::generate(&project_specs(), &bench.out(), Some(kernel))
+        .expect("the project's specs are right");
+    assert_eq!(report.unknown, Vec::<String>::new());
+    assert!(!bench.rust().contains("available: false"));
+}
