@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the two calls on a pipe have in common: finding the pipe, the mutex, the end, and giving the call back.
+//!
+//! Why the guards suffice. The descriptor leads to the file by loads only, and the file by a load to the pipe, so a path
+//! holds no address of either that could be stale; interrupts are off, so neither can be freed meanwhile (the task is the
+//! only one with this table, and it is here). `f_op` says that it is a pipe, `f_mode` that this end may be used this way.
+//! The head and tail of the ring, buffers and cached pages are only looked at under the pipe's mutex.
+
+use super::super::specs::{layout, pipe};
+use super::super::x86::buf::{Label, Target};
+use super::super::x86::masm::{field, Masm};
+use super::super::x86::regs::{
+    Reg, COUNT, DEST, FD, FILE, LEFT, OWNER, PIPE, RESULT, RING, SOURCE, TASK, USER,
+};
+use super::{tail, Instance};
+
+/// In what `write` and `read` differ outside of their own guards and commits.
+pub(super) struct Side {
+    /// Number of the system call.
+    pub(super) syscall: u32,
+    /// Flags of the file that lead to the stock path; zero: none is looked at.
+    pub(super) refused_file_flags: u64,
+    /// Offset in the pipe of the list of those who want SIGIO.
+    pub(super) fasync: u64,
+    /// Offset in the task of the count of bytes.
+    pub(super) bytes: u64,
+    /// Offset in the task of the count of calls.
+    pub(super) calls: u64,
+    /// Holds the number of bytes done, from the commit to the end.
+    pub(super) done: Reg,
+    /// Says that the call was a write.
+    pub(super) writes: bool,
+}
+
+/// Where code goes that cannot go on.
+#[derive(Clone, Copy)]
+pub(super) struct Exits {
+    /// Gives the call back; the mutex is not held.
+    pub(super) bail: Label,
+    /// Gives the call back and has the descriptor looked at: another object is there now.
+    changed: Label,
+    /// Gives the mutex and the call back.
+    pub(super) bail_locked: Label,
+    /// Gives both back after an incomplete copy.
+    pub(super) fault: Label,
+    /// The common end of all cases.
+    pub(super) end: Label,
+    contended: Label,
+    tail_unlock: Label,
+    tail_wake: Label,
+    tail: Label,
+    leave: Label,
+}
+
+/// The shared part of a path on a pipe.
+pub(super) struct Pipe<'a> {
+    known: &'a pipe::Known,
+    instance: &'a Instance,
+    side: Side,
+    pub(super) exits: Exits,
+    user_ptr_max: Target,
+    page_bias: Target,
+}
+
+impl<'a> Pipe<'a> {
+    /// Puts the constants into the slot and makes the labels.
+    pub(super) fn new(
+        m: &mut Masm<'_>,
+        known: &'a pipe::Known,
+        instance: &'a Instance,
+        side: Side,
+    ) -> Self {
+        let user_ptr_max = m.constant(known.user_ptr_max);
+        let page_bias = m.constant(known.page_bias);
+        let exits = Exits {
+            bail: m.label(),
+            changed: m.label(),
+            bail_locked: m.label(),
+            fault: m.label(),
+            end: m.label(),
+            contended: m.label(),
+            tail_unlock: m.label(),
+            tail_wake: m.label(),
+            tail: m.label(),
+            leave: m.label(),
+        };
+        Self {
+            known,
+            instance,
+            side,
+            exits,
+            user_ptr_max,
+            page_bias,
+        }
+    }
+
+    /// Moves the code since offset `start`, which leads to a copy, to where the copy at `site` begins; then the copy.
+    /// Returns the address of the beginning.
+    pub(super) fn copy_at(&self, m: &mut Masm<'_>, start: usize, site: usize) -> u64 {
+        m.open_user_memory();
+        let begin = m.slide(start, site);
+        m.copy(site, self.exits.fault.into());
+        begin
+    }
+
+    /// Enters the kernel, finds the pipe, checks everything that needs no mutex. Leaves the task in [`TASK`], the pipe in
+    /// [`PIPE`] and the checked user buffer in [`USER`].
+    pub(super) fn enter(&self, m: &mut Masm<'_>) {
+        let (k, side, bail) = (self.known, &self.side, Target::from(self.exits.bail));
+        m.enter_kernel(k.tss_sp2, self.instance.kernel_stack);
+        m.save(TASK);
+        m.save(PIPE);
+        if !side.writes {
+            m.save(USER);
+        }
+        m.guard_user_flags_clear(k.sysret_flags_mask, bail);
+        m.set(TASK, self.instance.task);
+        m.guard_clear(field(TASK, k.thread_flags), k.exit_work_mask, bail);
+
+        m.load_rax(self.instance.files.wrapping_add(k.files_fdt));
+        m.load64(Reg::Rax, field(Reg::Rax, k.fdtable_fd));
+        m.load64(
+            FILE,
+            field(Reg::Rax, u64::from(self.instance.fd).wrapping_mul(8)),
+        );
+        let changed = Target::from(self.exits.changed);
+        m.guard_not_null(FILE, changed);
+        m.guard_eq(field(FILE, k.file_f_op), k.pipeanon_fops, changed);
+        m.guard_eq32(
+            field(FILE, k.file_f_mode),
+            u64::from(self.instance.file_mode),
+            changed,
+        );
+        if side.refused_file_flags != 0 {
+            m.guard_clear(field(FILE, k.file_f_flags), side.refused_file_flags, bail);
+        }
+        m.load64(PIPE, field(FILE, k.file_private_data));
+
+        // Three words that must be zero, in one branch.
+        m.load_rax(k.pipe_fsnotify);
+        m.or64(Reg::Rax, field(TASK, k.syscall_work));
+        m.or64(Reg::Rax, field(PIPE, side.fasync));
+        m.different(bail);
+
+        let max = if m.ground().erms {
+            k.page_size
+        } else {
+            layout::COPY_MAX_SLOW as u64
+        };
+        m.guard_count(COUNT, Reg::Rax, max, bail);
+        m.guard_user_pointer(USER, self.user_ptr_max, bail);
+    }
+
+    /// Takes the mutex, and has faults on user memory fail at once from here on: with interrupts off they could not be
+    /// handled.
+    pub(super) fn lock(&self, m: &mut Masm<'_>) {
+        m.try_lock(
+            field(PIPE, self.known.pipe_mutex_owner),
+            TASK,
+            self.exits.bail.into(),
+        );
+        m.inc32(field(TASK, self.known.pagefault_disabled));
+    }
+
+    /// A field of the pipe.
+    pub(super) fn pipe(&self, offset: u64) -> super::super::x86::masm::Field {
+        field(PIPE, offset)
+    }
+
+    /// [`RING`] becomes the address of the ring's buffer at the index that `index` is the offset of.
+    pub(super) fn ring(&self, m: &mut Masm<'_>, index: u64) {
+        let k = self.known;
+        m.ring_element(
+            RING,
+            field(PIPE, index),
+            field(PIPE, k.pipe_ring_size),
+            k.buf_size,
+            field(PIPE, k.pipe_bufs),
+        );
+    }
+
+    /// Turns the address of a `struct page` in `reg` into the page's own.
+    pub(super) fn page(&self, m: &mut Masm<'_>, reg: Reg) {
+        m.page_address(reg, self.known.struct_page_shift, self.page_bias);
+    }
+
+    /// Like [`Pipe::page`], but gives up if there is no page.
+    pub(super) fn cached_page(&self, m: &mut Masm<'_>, reg: Reg) {
+        m.guard_page_address(
+            reg,
+            self.known.struct_page_shift,
+            self.page_bias,
+            self.exits.bail_locked.into(),
+        );
+    }
+
+    /// [`SOURCE`] turns from the `struct page` of the buffer that [`RING`] points at into the address of its data.
+    pub(super) fn source(&self, m: &mut Masm<'_>) {
+        self.page(m, SOURCE);
+        m.add_offset_in_page(SOURCE, field(RING, self.known.buf_offset));
+    }
+
+    /// Everything after the commit: account, unlock, look for those who wait, return. `waiters` leaves the zero flag clear
+    /// if there are any. The number of bytes is in `side.done`; the copy has left [`super::super::x86::regs::ZERO`] zero.
+    pub(super) fn end(
+        &self,
+        m: &mut Masm<'_>,
+        waiters: impl Fn(&mut Masm<'_>),
+        give_back_user: impl Fn(&mut Masm<'_>),
+    ) {
+        let (k, side) = (self.known, &self.side);
+        m.place(self.exits.end);
+        m.set(OWNER, self.instance.task);
+        m.dec32(field(OWNER, k.pagefault_disabled));
+        m.add64_to(field(OWNER, side.bytes), side.done);
+        m.inc64(field(OWNER, side.calls));
+        if let Some(hits) = self.instance.hits {
+            m.count_own(hits);
+        }
+        m.unlock(
+            field(PIPE, k.pipe_mutex_owner),
+            self.exits.tail_unlock.into(),
+        );
+        // The unlock is a full barrier. It pairs with the one between a waiter's joining the list and its look at head and
+        // tail (prepare_to_wait_event, poll_wait): either the waiter sees what was done here, or this sees the waiter.
+        waiters(m);
+        m.different(self.exits.tail_wake);
+        m.place(self.exits.leave);
+        m.copy_reg(RESULT, side.done);
+        give_back_user(m);
+        m.set(FD, u64::from(self.instance.fd));
+        m.restore(PIPE);
+        m.restore(TASK);
+        m.leave_kernel(k.tss_sp2);
+        m.return_to_user();
+    }
+
+    /// The code that seldom runs.
+    pub(super) fn cold(&self, m: &mut Masm<'_>) {
+        let (k, exits) = (self.known, &self.exits);
+        m.place(exits.fault);
+        if self.side.writes {
+            // The copy moved the source by what it has done: count less rest.
+            m.add_reg(SOURCE, LEFT);
+            m.sub_reg(SOURCE, COUNT);
+        }
+        m.place(exits.bail_locked);
+        m.set(OWNER, self.instance.task);
+        m.dec32(field(OWNER, k.pagefault_disabled));
+        m.zero();
+        m.unlock(field(PIPE, k.pipe_mutex_owner), exits.contended.into());
+        m.place(exits.bail);
+        if !self.side.writes {
+            m.restore(USER);
+        }
+        m.restore(PIPE);
+        m.restore(TASK);
+        self.arguments(m);
+        m.count_shared(m.ground().bailouts);
+        m.leave_kernel(k.tss_sp2);
+        m.exit_to_stock();
+
+        m.place(exits.changed);
+        self.arguments(m);
+        m.call(m.ground().learn_thunk);
+        m.go(exits.bail);
+
+        m.place(exits.contended);
+        self.begin_tail(m, tail::UNLOCK | tail::NOTHING_ELSE);
+        self.finish_tail(m, exits.bail);
+        m.place(exits.tail_unlock);
+        self.begin_tail(m, tail::UNLOCK);
+        m.go(exits.tail);
+        m.place(exits.tail_wake);
+        self.begin_tail(m, 0);
+        m.place(exits.tail);
+        self.finish_tail(m, exits.leave);
+    }
+
+    /// The call's number and the descriptor, as the user gave them.
+    fn arguments(&self, m: &mut Masm<'_>) {
+        m.set(RESULT, u64::from(self.side.syscall));
+        m.set(FD, u64::from(self.instance.fd));
+    }
+
+    /// Keeps rsi, which is the user's buffer or the number of bytes done, and says what the tail is to do.
+    fn begin_tail(&self, m: &mut Masm<'_>, bits: u32) {
+        let side = if self.side.writes { tail::WRITER } else { 0 };
+        m.save(SOURCE);
+        m.set(SOURCE, u64::from(bits | side));
+    }
+
+    fn finish_tail(&self, m: &mut Masm<'_>, next: Label) {
+        m.copy_reg(DEST, PIPE);
+        m.call(m.ground().tail_thunk);
+        m.restore(SOURCE);
+        m.go(next);
+    }
+}

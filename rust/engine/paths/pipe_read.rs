@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `read` from a pipe: all of the first buffer, whose page goes back to `tmp_page`, or its first part. It does what
+//! `anon_pipe_read` does in these cases; everything else is left to it.
+
+use super::super::specs::{layout, pipe, pipe_read, Facts};
+use super::super::x86::buf::{Label, Target};
+use super::super::x86::masm::{field, Masm};
+use super::super::x86::regs::{COUNT, DEST, LEFT, PIPE, RING, SOURCE, USER, ZERO};
+use super::pipe::{Pipe, Side};
+use super::Instance;
+
+/// Size of one of the places for spare pages in `tmp_page`, a pointer.
+const SPARE_PAGE: u64 = 8;
+
+/// Where the guards of the two cases meet.
+#[derive(Clone, Copy)]
+struct Cases {
+    /// The user does not want less than the buffer has.
+    not_part: Label,
+    /// The user wants more.
+    more: Label,
+    /// The buffer will be empty.
+    all: Label,
+    /// The first place for a spare page is taken.
+    second_place: Label,
+    /// There is a place for the page.
+    placed: Label,
+    /// The page goes to the second place.
+    keep_second: Label,
+    /// The page was kept.
+    kept: Label,
+}
+
+/// Emits the path. Returns its entry's address.
+pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 {
+    let (k, common) = (pipe_read::Known::new(facts), pipe::Known::new(facts));
+    let side = Side {
+        syscall: pipe_read::SPEC.syscall,
+        refused_file_flags: 0,
+        fasync: k.pipe_fasync_writers,
+        bytes: k.task_rchar,
+        calls: k.task_syscr,
+        done: SOURCE,
+        writes: false,
+    };
+    let p = Pipe::new(m, &common, instance, side);
+    let cases = Cases {
+        not_part: m.label(),
+        more: m.label(),
+        all: m.label(),
+        second_place: m.label(),
+        placed: m.label(),
+        keep_second: m.label(),
+        kept: m.label(),
+    };
+
+    let start = m.offset();
+    part_of_buffer(m, &p, &k, cases);
+    let entry = p.copy_at(m, start, layout::COPY_SITE_A);
+    m.add32_to(field(RING, k.buf_offset), COUNT);
+    m.sub32_from(field(RING, k.buf_len), COUNT);
+    m.copy_reg(SOURCE, COUNT);
+    m.go(p.exits.end);
+
+    m.place(cases.more);
+    more_than_buffer(m, &p, cases.all);
+    second_spare_page(m, &p, &k, cases);
+    p.cold(m);
+
+    let start = m.offset();
+    m.place(cases.not_part);
+    all_of_buffer(m, &p, &k, cases);
+    p.copy_at(m, start, layout::COPY_SITE_B);
+    commit_empty_buffer(m, &p, &k, cases);
+    p.end(
+        m,
+        // Writers wait for room only while the pipe is full, and a full pipe was left to the stock path.
+        |m| m.compare_zero64(field(PIPE, k.pipe_fasync_writers)),
+        |m| m.restore(USER),
+    );
+    entry
+}
+
+/// Up to the copy of the first bytes of the buffer at tail.
+fn part_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
+    let bail = Target::from(p.exits.bail_locked);
+    p.enter(m);
+    m.copy_reg(DEST, USER);
+    p.lock(m);
+    m.load32(SOURCE, p.pipe(k.pipe_head));
+    m.sub32(SOURCE, p.pipe(k.pipe_tail));
+    m.equal(bail);
+    p.ring(m, k.pipe_tail);
+    m.guard_eq(field(RING, k.buf_ops), k.anon_pipe_buf_ops, bail);
+    m.guard_clear(field(RING, k.buf_flags), k.buf_packet_or_whole, bail);
+    m.load32(LEFT, field(RING, k.buf_len));
+    m.compare(COUNT, LEFT);
+    m.above_or_equal(cases.not_part);
+    m.load64(SOURCE, field(RING, k.buf_page));
+    p.source(m);
+    m.copy_count();
+}
+
+/// Up to the copy of all of the buffer. The comparison of the count with its length still stands, the number of buffers
+/// is in [`SOURCE`], the length in [`LEFT`].
+fn all_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
+    let bail = Target::from(p.exits.bail_locked);
+    m.above(cases.more);
+    m.place(cases.all);
+    // A pipe that is full no more wakes its writers: stock path.
+    m.compare32(SOURCE, p.pipe(k.pipe_max_usage));
+    m.above_or_equal(bail);
+    // A page that somebody else holds, or for which there is no room, would have to be freed.
+    m.load64(SOURCE, field(RING, k.buf_page));
+    m.guard_eq32(field(SOURCE, k.page_refcount), 1, bail);
+    m.guard_eq(p.pipe(k.pipe_tmp_page), 0, cases.second_place.into());
+    m.place(cases.placed);
+    p.source(m);
+}
+
+/// The commit of a buffer that was read wholly. Its length stays in the dead buffer and is the result.
+fn commit_empty_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
+    m.load32(SOURCE, field(RING, k.buf_len));
+    m.store64(field(RING, k.buf_ops), ZERO);
+    m.load64(DEST, field(RING, k.buf_page));
+    m.guard_eq(p.pipe(k.pipe_tmp_page), 0, cases.keep_second.into());
+    m.store64(p.pipe(k.pipe_tmp_page), DEST);
+    m.place(cases.kept);
+    m.inc32(p.pipe(k.pipe_tail));
+}
+
+/// A pipe keeps two spare pages. The mutex is held from the look at the places to the store.
+fn second_spare_page(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
+    let second = p.pipe(k.pipe_tmp_page.wrapping_add(SPARE_PAGE));
+    m.place(cases.second_place);
+    m.guard_eq(second, 0, p.exits.bail_locked.into());
+    m.go(cases.placed);
+    m.place(cases.keep_second);
+    m.store64(second, DEST);
+    m.go(cases.kept);
+}
+
+/// The user wants more than the buffer has: that is all there is, or the next buffer would have to follow.
+fn more_than_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, all: Label) {
+    m.guard_not_null(LEFT, p.exits.bail_locked.into());
+    m.compare_constant(SOURCE, 1);
+    m.different(p.exits.bail_locked);
+    m.go(all);
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `write` to a pipe: into an empty one, with the page that the last reader left in `tmp_page`, or behind the data of the
+//! last buffer. It does what `anon_pipe_write` does in these cases; everything else is left to it.
+
+use super::super::specs::{layout, pipe, pipe_write, Facts};
+use super::super::x86::buf::{Label, Target};
+use super::super::x86::masm::{field, Masm};
+use super::super::x86::regs::{Reg, COUNT, DEST, LEFT, PIPE, RING, SOURCE, ZERO};
+use super::pipe::{Pipe, Side};
+use super::Instance;
+
+/// Emits the path. Returns its entry's address.
+pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 {
+    let (k, common) = (pipe_write::Known::new(facts), pipe::Known::new(facts));
+    let side = Side {
+        syscall: pipe_write::SPEC.syscall,
+        refused_file_flags: k.o_direct,
+        fasync: k.pipe_fasync_readers,
+        bytes: k.task_wchar,
+        calls: k.task_syscw,
+        done: COUNT,
+        writes: true,
+    };
+    let p = Pipe::new(m, &common, instance, side);
+    let merge = m.label();
+
+    let start = m.offset();
+    into_empty(m, &p, &k, merge);
+    let entry = p.copy_at(m, start, layout::COPY_SITE_A);
+    commit_new_buffer(m, &p, &k);
+    p.end(
+        m,
+        |m| {
+            m.list_difference(DEST, field(PIPE, k.pipe_rd_wait_head));
+            m.or64(DEST, field(PIPE, k.pipe_fasync_readers));
+        },
+        |m| m.sub_reg(SOURCE, COUNT),
+    );
+
+    let start = m.offset();
+    m.place(merge);
+    behind_last(m, &p, &k);
+    p.copy_at(m, start, layout::COPY_SITE_B);
+    m.add32_to(field(RING, k.buf_len), COUNT);
+    m.go(p.exits.end);
+
+    p.cold(m);
+    entry
+}
+
+/// Up to the copy into a page that nobody uses: nothing of the pipe has changed but its mutex.
+fn into_empty(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known, merge: Label) {
+    p.enter(m);
+    // Whoever waits for data is woken by the stock path.
+    m.guard_list_empty(field(PIPE, k.pipe_rd_wait_head), DEST, p.exits.bail.into());
+    p.lock(m);
+    m.guard_not_zero32(p.pipe(k.pipe_readers), p.exits.bail_locked.into());
+    m.load32(Reg::Rax, p.pipe(k.pipe_head));
+    m.compare32(Reg::Rax, p.pipe(k.pipe_tail));
+    m.different(merge);
+    m.load64(DEST, p.pipe(k.pipe_tmp_page));
+    p.cached_page(m, DEST);
+    m.copy_count();
+}
+
+/// The commit of a new buffer. The mutex is held; a poller without it looks at head and tail alone, so head moves last.
+fn commit_new_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known) {
+    m.load64(DEST, p.pipe(k.pipe_tmp_page));
+    m.store64(p.pipe(k.pipe_tmp_page), ZERO);
+    p.ring(m, k.pipe_head);
+    m.store64(field(RING, k.buf_page), DEST);
+    m.store32(field(RING, k.buf_offset), ZERO);
+    m.store32(field(RING, k.buf_len), COUNT);
+    m.store_address(field(RING, k.buf_ops), k.anon_pipe_buf_ops);
+    m.store_constant32(field(RING, k.buf_flags), k.buf_can_merge);
+    m.inc32(p.pipe(k.pipe_head));
+}
+
+/// Up to the copy behind the data of the last buffer; head is in rax.
+fn behind_last(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known) {
+    let bail = Target::from(p.exits.bail_locked);
+    m.ring_element_before(
+        RING,
+        DEST,
+        p.pipe(k.pipe_ring_size),
+        k.buf_size,
+        p.pipe(k.pipe_bufs),
+    );
+    m.guard_eq(field(RING, k.buf_ops), k.anon_pipe_buf_ops, bail);
+    m.guard_set(field(RING, k.buf_flags), k.buf_can_merge, bail);
+    m.load32(LEFT, field(RING, k.buf_offset));
+    m.add32(LEFT, field(RING, k.buf_len));
+    m.load64(DEST, field(RING, k.buf_page));
+    p.page(m, DEST);
+    m.add_reg(DEST, LEFT);
+    m.add_reg(LEFT, COUNT);
+    m.compare_constant(LEFT, k.page_size);
+    m.above(bail);
+    m.copy_count();
+}

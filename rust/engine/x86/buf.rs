@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The lowest floor: bytes, labels and the distances between them.
+//!
+//! A buffer never fails in the middle. What does not fit sets a mark that sticks, emission goes on, and [`Buf::finish`]
+//! reports the first fault.
+//!
+//! Making a path is part of what the first call on a descriptor costs, so this floor is written for few instructions: bytes
+//! are stored where they belong, nothing is filled that code will cover, tables are small.
+
+use super::super::specs::Reason;
+
+/// Most labels in one piece of code; a full trap vector needs the most.
+const LABELS: usize = 40;
+/// Most references to labels in one piece of code.
+const LINKS: usize = 64;
+/// Size of the distance field of every reference, in bytes.
+const FIELD: usize = 4;
+/// What `dynasm!` calls a 4-byte distance relative to the end of the instruction.
+const RELATIVE_4: u8 = 2;
+/// The place of a label that has none.
+const NOWHERE: u16 = u16::MAX;
+
+/// The byte that fills unused code memory: `int3`.
+pub const POISON: u8 = 0xcc;
+
+/// A place in the code being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label(u8);
+
+/// What an instruction refers to relative to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A place in this code.
+    Label(Label),
+    /// An address elsewhere; it must be within 2 GiB.
+    Address(u64),
+}
+
+impl From<Label> for Target {
+    fn from(label: Label) -> Self {
+        Self::Label(label)
+    }
+}
+
+/// A distance to be filled in when all labels are placed.
+#[derive(Clone, Copy)]
+struct Link {
+    /// Offset of the end of the instruction, from which the distance counts.
+    end: u16,
+    /// How far the field lies before that.
+    back: u8,
+    label: Label,
+}
+
+/// Code on its way into a slice, to be run at `base`.
+pub struct Buf<'a> {
+    out: &'a mut [u8],
+    base: u64,
+    at: usize,
+    fault: Option<Reason>,
+    /// End of the last reference to an address elsewhere: what holds one cannot be moved.
+    fixed: usize,
+    labels: [u16; LABELS],
+    labels_made: u8,
+    links: [Link; LINKS],
+    links_made: usize,
+}
+
+impl<'a> Buf<'a> {
+    /// Starts at the beginning of `out`; the code will run at address `base`.
+    pub fn new(out: &'a mut [u8], base: u64) -> Self {
+        let none = Link {
+            end: 0,
+            back: 0,
+            label: Label(0),
+        };
+        Self {
+            out,
+            base,
+            at: 0,
+            fault: None,
+            fixed: 0,
+            labels: [NOWHERE; LABELS],
+            labels_made: 0,
+            links: [none; LINKS],
+            links_made: 0,
+        }
+    }
+
+    /// Offset of the next byte.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Address of the next byte.
+    pub fn address(&self) -> u64 {
+        self.base.wrapping_add(self.at as u64)
+    }
+
+    /// Marks the code as failed; the first fault counts.
+    #[cold]
+    #[inline(never)]
+    pub fn fail(&mut self, reason: Reason) {
+        self.fault.get_or_insert(reason);
+    }
+
+    /// Moves everything from offset `start` on so that it ends at offset `end`; poison takes its place. Labels and
+    /// references in it move along. Returns where it begins now.
+    pub fn slide(&mut self, start: usize, end: usize) -> usize {
+        let by = match end.checked_sub(self.at) {
+            Some(by) if end <= self.out.len() => by,
+            _ => {
+                self.fail(Reason::SlotFull);
+                return start;
+            }
+        };
+        if self.fixed > start {
+            self.fail(Reason::Layout);
+        }
+        let moved = start.wrapping_add(by);
+        self.copy_up(start, self.at, end);
+        self.poison(start, moved);
+        let (from, by) = (start as u16, by as u16);
+        for label in self
+            .labels
+            .get_mut(..usize::from(self.labels_made))
+            .unwrap_or(&mut [])
+        {
+            if *label >= from && *label != NOWHERE {
+                *label = label.wrapping_add(by);
+            }
+        }
+        for link in self
+            .links
+            .get_mut(..self.links_made)
+            .unwrap_or(&mut [])
+            .iter_mut()
+            .rev()
+        {
+            if link.end <= from {
+                break;
+            }
+            link.end = link.end.wrapping_add(by);
+        }
+        self.at = end;
+        moved
+    }
+
+    /// Copies the bytes between offsets `start` and `from` to where they end at `to`, which is not below `from`. Backwards,
+    /// since the two may overlap; in large steps, since it is most of a path.
+    fn copy_up(&mut self, start: usize, from: usize, to: usize) {
+        let (from, to) = self.copy_steps::<32>(start, from, to);
+        let (from, to) = self.copy_steps::<8>(start, from, to);
+        self.copy_steps::<1>(start, from, to);
+    }
+
+    fn copy_steps<const N: usize>(
+        &mut self,
+        start: usize,
+        mut from: usize,
+        mut to: usize,
+    ) -> (usize, usize) {
+        while from.saturating_sub(start) >= N {
+            from = from.wrapping_sub(N);
+            to = to.wrapping_sub(N);
+            let bytes: Option<[u8; N]> = self
+                .out
+                .get(from..)
+                .and_then(|rest| rest.first_chunk())
+                .copied();
+            let place = self
+                .out
+                .get_mut(to..)
+                .and_then(|rest| rest.first_chunk_mut());
+            if let (Some(bytes), Some(place)) = (bytes, place) {
+                *place = bytes;
+            }
+        }
+        (from, to)
+    }
+
+    fn poison(&mut self, from: usize, to: usize) {
+        if let Some(gap) = self.out.get_mut(from..to) {
+            gap.iter_mut().for_each(|byte| *byte = POISON);
+        }
+    }
+
+    /// Makes a label to be placed later.
+    pub fn label(&mut self) -> Label {
+        let label = Label(self.labels_made);
+        if usize::from(self.labels_made) < LABELS {
+            self.labels_made = self.labels_made.wrapping_add(1);
+        } else {
+            self.fail(Reason::SlotFull);
+        }
+        label
+    }
+
+    /// Places `label` here.
+    pub fn place(&mut self, label: Label) {
+        let at = self.at as u16;
+        match self.labels.get_mut(usize::from(label.0)) {
+            Some(place) => *place = at,
+            None => self.fail(Reason::SlotFull),
+        }
+    }
+
+    /// Fills in all distances, and the rest with poison. Returns the offset behind the last byte.
+    pub fn finish(mut self) -> Result<usize, Reason> {
+        // A slot is far below 64 KiB, so no offset has been cut off if the code fits.
+        if self.at > self.out.len() {
+            return Err(self.fault.unwrap_or(Reason::SlotFull));
+        }
+        for link in self.links.get(..self.links_made).unwrap_or(&[]) {
+            let place = self
+                .labels
+                .get(usize::from(link.label.0))
+                .copied()
+                .unwrap_or(NOWHERE);
+            let field = usize::from(link.end).wrapping_sub(usize::from(link.back));
+            let distance = i32::from(place).wrapping_sub(i32::from(link.end));
+            match self
+                .out
+                .get_mut(field..)
+                .and_then(|rest| rest.first_chunk_mut())
+            {
+                Some(bytes) if place != NOWHERE => *bytes = distance.to_le_bytes(),
+                _ => return Err(self.fault.unwrap_or(Reason::Layout)),
+            }
+        }
+        self.poison(self.at, self.out.len());
+        match self.fault {
+            None => Ok(self.at),
+            Some(reason) => Err(reason),
+        }
+    }
+
+    /// For `dynasm!`: constant bytes.
+    #[inline(always)]
+    pub fn extend(&mut self, bytes: &[u8]) {
+        // The length is known where this is inlined, so the copy is a store or two.
+        let place = self
+            .out
+            .get_mut(self.at..)
+            .and_then(|rest| rest.get_mut(..bytes.len()));
+        if let Some(place) = place {
+            place.copy_from_slice(bytes);
+        }
+        // Past the end nothing is written; `finish` sees how far it went.
+        self.at = self.at.wrapping_add(bytes.len());
+    }
+
+    /// For `dynasm!`: one computed byte.
+    #[inline(always)]
+    pub fn push(&mut self, byte: u8) {
+        if let Some(place) = self.out.get_mut(self.at) {
+            *place = byte;
+        }
+        self.at = self.at.wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.extend(&bytes);
+    }
+
+    /// For `dynasm!`: a short displacement or immediate.
+    #[inline(always)]
+    pub fn push_i8(&mut self, value: i8) {
+        self.put(value.to_le_bytes());
+    }
+
+    /// For `dynasm!`: a displacement or immediate.
+    #[inline(always)]
+    pub fn push_i32(&mut self, value: i32) {
+        self.put(value.to_le_bytes());
+    }
+
+    /// For `dynasm!`: an address.
+    #[inline(always)]
+    pub fn push_i64(&mut self, value: i64) {
+        self.put(value.to_le_bytes());
+    }
+
+    /// For `dynasm!`: the instruction that ends here refers to `target` in the 4 bytes that begin `field` bytes back.
+    pub fn dynamic_reloc(&mut self, target: Target, offset: isize, field: u8, end: u8, kind: u8) {
+        if offset != 0 || end != 0 || kind != RELATIVE_4 {
+            return self.fail(Reason::Layout);
+        }
+        match target {
+            Target::Label(label) => {
+                // CAST: see `finish`.
+                let link = Link {
+                    end: self.at as u16,
+                    back: field,
+                    label,
+                };
+                match self.links.get_mut(self.links_made) {
+                    Some(place) => *place = link,
+                    None => return self.fail(Reason::SlotFull),
+                }
+                self.links_made = self.links_made.wrapping_add(1);
+            }
+            Target::Address(to) => {
+                self.fixed = self.at;
+                let start = self.at.wrapping_sub(usize::from(field));
+                let distance = i32::try_from(to.wrapping_sub(self.address()) as i64);
+                match (distance, self.out.get_mut(start..start.wrapping_add(FIELD))) {
+                    (Ok(distance), Some(bytes)) => bytes.copy_from_slice(&distance.to_le_bytes()),
+                    (Err(_), _) => self.fail(Reason::Layout),
+                    (_, None) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verbs: what paths and vectors say. Here are those that move and count, enter and leave; guards, branches, locks and
+//! copies are in [`super::guard`], what is owed to the CPU's weaknesses in [`super::mitigation`].
+//!
+//! Offsets and immediates arrive as the 64-bit numbers that specs yield. One that the instruction cannot hold marks the
+//! code as failed, it is never cut off.
+
+use super::super::specs::Reason;
+use super::super::Ground;
+use super::asm::{Asm, Cond, Mem};
+use super::buf::{Buf, Label, Target};
+use super::regs::Reg;
+
+/// Where code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// In the kernel.
+    Kernel,
+    /// In a test process: instructions that only a kernel may execute become ones of the same number that do nothing,
+    /// the per-CPU scratch word becomes a word at the same address, and `sysret` becomes a jump to `leave`.
+    Host {
+        /// Stands for user space.
+        leave: u64,
+    },
+}
+
+/// A field of an object whose address is in a register.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    base: Reg,
+    offset: u64,
+}
+
+/// The field at `offset` of the object that `base` points at.
+pub const fn field(base: Reg, offset: u64) -> Field {
+    Field { base, offset }
+}
+
+/// Verbs into a buffer.
+pub struct Masm<'a> {
+    pub(super) asm: Asm<'a>,
+    ground: &'a Ground,
+    profile: Profile,
+}
+
+impl<'a> Masm<'a> {
+    /// Code that will run at `base`, into `out`.
+    pub fn new(ground: &'a Ground, profile: Profile, out: &'a mut [u8], base: u64) -> Self {
+        Self {
+            asm: Asm::new(Buf::new(out, base)),
+            ground,
+            profile,
+        }
+    }
+
+    /// The machine that the code is for.
+    pub fn ground(&self) -> &'a Ground {
+        self.ground
+    }
+
+    /// Where the code will run.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Offset of the next instruction.
+    pub fn offset(&self) -> usize {
+        self.asm.buf.at()
+    }
+
+    /// Address of the next instruction.
+    pub fn address(&self) -> u64 {
+        self.asm.buf.address()
+    }
+
+    /// Moves what was emitted since offset `start` so that it ends at offset `end`. Returns its address.
+    pub fn slide(&mut self, start: usize, end: usize) -> u64 {
+        let now = self.asm.buf.slide(start, end);
+        self.address().wrapping_sub(end.wrapping_sub(now) as u64)
+    }
+
+    /// Ends the code. Returns its length, or why there is none.
+    pub fn finish(self) -> Result<usize, Reason> {
+        self.asm.buf.finish()
+    }
+
+    /// A label to be placed later.
+    pub fn label(&mut self) -> Label {
+        self.asm.buf.label()
+    }
+
+    /// Places `label` here.
+    pub fn place(&mut self, label: Label) {
+        self.asm.place(label);
+    }
+
+    /// A 64-bit constant that code refers to.
+    pub fn constant(&mut self, value: u64) -> Target {
+        let label = self.label();
+        self.place(label);
+        self.asm.data64(value);
+        label.into()
+    }
+
+    pub(super) fn fits<T: TryFrom<i64> + Default>(&mut self, value: u64) -> T {
+        T::try_from(value as i64).unwrap_or_else(|_| {
+            self.asm.buf.fail(Reason::Layout);
+            T::default()
+        })
+    }
+
+    pub(super) fn mem(&mut self, field: Field) -> Mem {
+        Mem {
+            base: field.base,
+            offset: self.fits(field.offset),
+        }
+    }
+
+    /// A 32-bit immediate that is compared or masked as 32 bits.
+    pub(super) fn imm32(&mut self, value: u64) -> i32 {
+        u32::try_from(value).map_or_else(
+            |_| {
+                self.asm.buf.fail(Reason::Layout);
+                0
+            },
+            |value| value as i32,
+        )
+    }
+
+    // Moving values.
+
+    /// Loads 64 bits.
+    pub fn load64(&mut self, reg: Reg, from: Field) {
+        let mem = self.mem(from);
+        self.asm.load64(reg, mem);
+    }
+
+    /// Loads 32 bits, zero-extended.
+    pub fn load32(&mut self, reg: Reg, from: Field) {
+        let mem = self.mem(from);
+        self.asm.load32(reg, mem);
+    }
+
+    /// Loads 64 bits from a fixed address into rax.
+    pub fn load_rax(&mut self, address: u64) {
+        self.asm.load_rax_absolute(address);
+    }
+
+    /// Stores 64 bits.
+    pub fn store64(&mut self, to: Field, reg: Reg) {
+        let mem = self.mem(to);
+        self.asm.store64(mem, reg);
+    }
+
+    /// Stores 32 bits.
+    pub fn store32(&mut self, to: Field, reg: Reg) {
+        let mem = self.mem(to);
+        self.asm.store32(mem, reg);
+    }
+
+    /// Stores an address of kernel text or data, which sign-extends from 32 bits.
+    pub fn store_address(&mut self, to: Field, address: u64) {
+        let (mem, imm) = (self.mem(to), self.fits(address));
+        self.asm.store64_imm(mem, imm);
+    }
+
+    /// Stores a 32-bit constant.
+    pub fn store_constant32(&mut self, to: Field, value: u64) {
+        let (mem, imm) = (self.mem(to), self.imm32(value));
+        self.asm.store32_imm(mem, imm);
+    }
+
+    /// `to = from`, 64 bits.
+    pub fn copy_reg(&mut self, to: Reg, from: Reg) {
+        self.asm.move64(to, from);
+    }
+
+    /// `reg = value`, in the shortest form that holds it.
+    pub fn set(&mut self, reg: Reg, value: u64) {
+        match u32::try_from(value) {
+            Ok(value) => self.asm.set32(reg, value),
+            Err(_) => self.asm.set64(reg, value),
+        }
+    }
+
+    /// Keeps `reg` on the kernel stack.
+    pub fn save(&mut self, reg: Reg) {
+        self.asm.push(reg);
+    }
+
+    /// Undoes the last [`Masm::save`].
+    pub fn restore(&mut self, reg: Reg) {
+        self.asm.pop(reg);
+    }
+
+    // Arithmetic on kernel fields.
+
+    /// `field += reg`, 64 bits.
+    pub fn add64_to(&mut self, to: Field, reg: Reg) {
+        let mem = self.mem(to);
+        self.asm.add64_to(mem, reg);
+    }
+
+    /// `field += reg`, 32 bits.
+    pub fn add32_to(&mut self, to: Field, reg: Reg) {
+        let mem = self.mem(to);
+        self.asm.add32_to(mem, reg);
+    }
+
+    /// `field -= reg`, 32 bits.
+    pub fn sub32_from(&mut self, from: Field, reg: Reg) {
+        let mem = self.mem(from);
+        self.asm.sub32_from(mem, reg);
+    }
+
+    /// `field += 1`, 64 bits.
+    pub fn inc64(&mut self, field: Field) {
+        let mem = self.mem(field);
+        self.asm.inc64(mem);
+    }
+
+    /// `field += 1`, 32 bits.
+    pub fn inc32(&mut self, field: Field) {
+        let mem = self.mem(field);
+        self.asm.inc32(mem);
+    }
+
+    /// `field -= 1`, 32 bits.
+    pub fn dec32(&mut self, field: Field) {
+        let mem = self.mem(field);
+        self.asm.dec32(mem);
+    }
+
+    /// `reg += field`, 32 bits, the upper half cleared.
+    pub fn add32(&mut self, reg: Reg, field: Field) {
+        let mem = self.mem(field);
+        self.asm.add32_mem(reg, mem);
+    }
+
+    /// `reg -= field`, 32 bits, the upper half cleared.
+    pub fn sub32(&mut self, reg: Reg, field: Field) {
+        let mem = self.mem(field);
+        self.asm.sub32_mem(reg, mem);
+    }
+
+    /// `reg += other`, 64 bits.
+    pub fn add_reg(&mut self, reg: Reg, other: Reg) {
+        self.asm.add64(reg, other);
+    }
+
+    /// `reg -= other`, 64 bits.
+    pub fn sub_reg(&mut self, reg: Reg, other: Reg) {
+        self.asm.sub64(reg, other);
+    }
+
+    /// `page |= field`: the low 12 bits of a page's address are free for an offset below 4096.
+    pub fn add_offset_in_page(&mut self, page: Reg, offset: Field) {
+        let mem = self.mem(offset);
+        self.asm.or16_mem(page, mem);
+    }
+
+    /// `reg |= field`, 64 bits.
+    pub fn or64(&mut self, reg: Reg, field: Field) {
+        let mem = self.mem(field);
+        self.asm.or64_mem(reg, mem);
+    }
+
+    /// `reg |= field ^ address of field`: stays zero if a list head points at itself.
+    pub fn list_difference(&mut self, reg: Reg, list: Field) {
+        let mem = self.mem(list);
+        self.asm.lea(reg, mem);
+        self.asm.xor64_mem(
+            reg,
+            Mem {
+                base: reg,
+                offset: 0,
+            },
+        );
+    }
+
+    /// `reg` becomes the address of element `reg & (size - 1)` in an array of elements of `element` bytes.
+    /// `reg` is the index reduced by nothing but this mask; `size` is a power of two.
+    pub fn ring_element(
+        &mut self,
+        reg: Reg,
+        index: Field,
+        size: Field,
+        element: u64,
+        array: Field,
+    ) {
+        let (index, size) = (self.mem(index), self.mem(size));
+        self.asm.load32(reg, size);
+        self.asm.dec32_reg(reg);
+        self.asm.and32_mem(reg, index);
+        self.element(reg, element, array);
+    }
+
+    /// Like [`Masm::ring_element`] for the element before the index in `reg`; `scratch` is lost.
+    pub fn ring_element_before(
+        &mut self,
+        reg: Reg,
+        scratch: Reg,
+        size: Field,
+        element: u64,
+        array: Field,
+    ) {
+        let size = self.mem(size);
+        self.asm.load32(scratch, size);
+        self.asm.dec32_reg(scratch);
+        self.asm.dec32_reg(reg);
+        self.asm.and32(reg, scratch);
+        self.element(reg, element, array);
+    }
+
+    fn element(&mut self, reg: Reg, element: u64, array: Field) {
+        let (factor, array) = (self.fits(element), self.mem(array));
+        self.asm.imul64(reg, factor);
+        self.asm.add64_mem(reg, array);
+    }
+
+    /// `page` turns from the address of a `struct page` into that of the page: shifted, plus the value at `bias`.
+    pub fn page_address(&mut self, page: Reg, shift: u64, bias: Target) {
+        let bits = self.fits(shift);
+        self.asm.shl64(page, bits);
+        self.asm.add64_at(page, bias);
+    }
+
+    /// [`Masm::page_address`], and to `exit` if there is no page. The shift leaves zero of a null pointer only: addresses
+    /// of `struct page` have low bits set within their 46 significant ones.
+    pub fn guard_page_address(&mut self, page: Reg, shift: u64, bias: Target, exit: Target) {
+        let bits = self.fits(shift);
+        self.asm.shl64(page, bits);
+        self.asm.jcc(Cond::Equal, exit);
+        self.asm.add64_at(page, bias);
+    }
+
+    // Entering and leaving.
+
+    /// From user space's per-CPU base and stack to the kernel's; `scratch_word` is where the stock entry keeps rsp too.
+    pub fn enter_kernel(&mut self, scratch_word: u64, stack: u64) {
+        let offset = self.fits(scratch_word);
+        match self.profile {
+            Profile::Kernel => {
+                self.asm.swapgs();
+                self.asm.save_rsp_gs(offset);
+            }
+            Profile::Host { .. } => {
+                self.asm.nop();
+                self.asm.save_rsp(offset);
+            }
+        }
+        self.asm.set_rsp(stack);
+    }
+
+    /// Undoes [`Masm::enter_kernel`].
+    pub fn leave_kernel(&mut self, scratch_word: u64) {
+        let offset = self.fits(scratch_word);
+        match self.profile {
+            Profile::Kernel => {
+                self.asm.restore_rsp_gs(offset);
+                self.asm.swapgs();
+            }
+            Profile::Host { .. } => {
+                self.asm.restore_rsp(offset);
+                self.asm.nop();
+            }
+        }
+    }
+
+    /// To the stock entry, all registers as at SYSCALL.
+    pub fn exit_to_stock(&mut self) {
+        self.asm.jmp(Target::Address(self.ground.stock_entry));
+    }
+
+    /// Calls a static routine of the module.
+    pub fn call(&mut self, address: u64) {
+        self.asm.call(Target::Address(address));
+    }
+
+    /// Adds one to a counter that other CPUs count on as well.
+    pub fn count_shared(&mut self, counter: u64) {
+        self.asm.lock_inc64_at(Target::Address(counter));
+    }
+
+    /// Adds one to a counter of this path alone.
+    pub fn count_own(&mut self, counter: u64) {
+        self.asm.inc64_at(Target::Address(counter));
+    }
+}

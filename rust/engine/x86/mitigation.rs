@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Everything that generated code does for the sake of a CPU's weaknesses or defences; each decision lives here once.
+//!
+//! A path has no `ret` and no indirect branch, so it needs neither thunks nor cleared branch history. What remains:
+//! a landing mark where LSTAR points, an address that stays in bounds under speculation, user memory opened only around
+//! the copy, buffers cleared before user space, and a trap behind `sysret`.
+
+use super::buf::Target;
+use super::masm::{Masm, Profile};
+use super::regs::Reg;
+
+impl Masm<'_> {
+    /// Marks a place that the CPU may reach by an indirect branch.
+    pub fn landing(&mut self) {
+        if self.ground().ibt {
+            self.asm.endbr64();
+        }
+    }
+
+    /// Goes to `exit` if `pointer` is above the value at `max`; when the branch is mispredicted the pointer becomes that
+    /// value, so that nothing above is touched even under speculation.
+    pub fn guard_user_pointer(&mut self, pointer: Reg, max: Target, exit: Target) {
+        self.asm.cmp64_at(pointer, max);
+        self.above(exit);
+        self.asm.cmova64_at(pointer, max);
+    }
+
+    /// Allows access to user memory, if the CPU otherwise forbids it.
+    pub fn open_user_memory(&mut self) {
+        if self.ground().smap {
+            match self.profile() {
+                Profile::Kernel => self.asm.stac(),
+                Profile::Host { .. } => self.asm.nop(),
+            }
+        }
+    }
+
+    /// Ends what [`Masm::open_user_memory`] began.
+    pub fn close_user_memory(&mut self) {
+        if self.ground().smap {
+            match self.profile() {
+                Profile::Kernel => self.asm.clac(),
+                Profile::Host { .. } => self.asm.nop(),
+            }
+        }
+    }
+
+    /// The last instructions in the kernel: clear CPU buffers if need be, `sysret`, and a trap that stops straight-line
+    /// speculation behind it.
+    pub fn return_to_user(&mut self) {
+        let ground = *self.ground();
+        if ground.verw {
+            self.asm.verw_at(Target::Address(ground.verw_sel));
+        }
+        match self.profile() {
+            Profile::Kernel => self.asm.sysretq(),
+            Profile::Host { leave } => self.asm.jmp(Target::Address(leave)),
+        }
+        self.asm.int3();
+    }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making x86-64 machine code, floor by floor.
+
+pub mod asm;
+pub mod buf;
+mod guard;
+pub mod masm;
+pub mod mitigation;
+pub mod regs;

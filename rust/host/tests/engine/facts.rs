@@ -1,0 +1,116 @@
+//! Facts about a kernel that does not exist but might: offsets as on a stock 7.2, addresses in the ranges where a kernel
+//! has them.
+
+use synthjit_engine::paths::Instance;
+use synthjit_engine::specs::Facts;
+use synthjit_engine::Ground;
+
+/// Address at which a path slot of the examples lies.
+pub const PATH_BASE: u64 = 0xffff_ffff_c040_0000;
+/// Address at which a vector slot of the examples lies.
+pub const VECTOR_BASE: u64 = 0xffff_ffff_c043_0000;
+
+/// The kernel.
+pub fn facts() -> Facts {
+    Facts {
+        tss_sp2: 0xffff_ffff_8320_601c,
+        thread_flags: 0,
+        syscall_work: 8,
+        exit_work_mask: 0x0048_0bb7,
+        sysret_flags_mask: 0x1_0100,
+        user_ptr_max: 0x7fff_ffff_f000,
+        pagefault_disabled: 0xa10,
+        files_fdt: 0x20,
+        fdtable_fd: 8,
+        file_f_op: 8,
+        file_f_mode: 4,
+        file_f_flags: 0x28,
+        file_private_data: 0x18,
+        pipeanon_fops: 0xffff_ffff_8264_2d40,
+        anon_pipe_buf_ops: 0xffff_ffff_8264_2e80,
+        pipe_fsnotify: 0xffff_8881_0012_3450,
+        pipe_mutex_owner: 0,
+        pipe_rd_wait_head: 0x20 + 8,
+        pipe_head: 0x50,
+        pipe_tail: 0x54,
+        pipe_max_usage: 0x58,
+        pipe_ring_size: 0x5c,
+        pipe_readers: 0x64,
+        pipe_tmp_page: 0x80,
+        pipe_fasync_readers: 0x90,
+        pipe_fasync_writers: 0x98,
+        pipe_bufs: 0xa0,
+        buf_size: 40,
+        buf_page: 0,
+        buf_offset: 8,
+        buf_len: 12,
+        buf_ops: 16,
+        buf_flags: 24,
+        page_size: 4096,
+        page_bias: 0xffff_8880_0000_0000_u64.wrapping_sub(0xffff_ea00_0000_0000 << 6),
+        struct_page_shift: 6,
+        page_refcount: 0x34,
+        o_direct: 0o40000,
+        buf_can_merge: 0x10,
+        buf_packet_or_whole: 0x28,
+        task_wchar: 0xc88,
+        task_syscw: 0xc98,
+        task_rchar: 0xc80,
+        task_syscr: 0xc90,
+        ..Facts::default()
+    }
+}
+
+/// The machine: a recent CPU without weaknesses.
+pub fn ground() -> Ground {
+    Ground {
+        smap: true,
+        ibt: false,
+        verw: false,
+        erms: true,
+        stock_entry: 0xffff_ffff_8200_0080,
+        tail_thunk: 0xffff_ffff_c03f_0000,
+        learn_thunk: 0xffff_ffff_c03f_0100,
+        verw_sel: 0xffff_ffff_8200_0f00,
+        bailouts: 0xffff_ffff_c044_0000,
+    }
+}
+
+/// The process and its descriptor.
+pub fn instance() -> Instance {
+    Instance {
+        fd: 4,
+        task: 0xffff_8881_0200_0040,
+        kernel_stack: 0xffff_c900_0012_ff58,
+        files: 0xffff_8881_0300_0000,
+        file_mode: 0x0c26_0002,
+        hits: None,
+    }
+}
+
+/// What an address in the examples is called.
+pub fn symbol(address: u64) -> Option<&'static str> {
+    let (facts, ground, instance) = (facts(), ground(), instance());
+    let names = [
+        (ground.stock_entry, "stock_entry"),
+        (ground.tail_thunk, "tail_thunk"),
+        (ground.learn_thunk, "learn_thunk"),
+        (ground.verw_sel, "verw_sel"),
+        (ground.bailouts, "bailouts"),
+        (HITS, "hits"),
+        (instance.task, "task"),
+        (instance.kernel_stack, "kernel_stack"),
+        (instance.files + facts.files_fdt, "files.fdt"),
+        (facts.tss_sp2, "tss_sp2"),
+        (facts.pipeanon_fops, "pipeanon_fops"),
+        (facts.anon_pipe_buf_ops, "anon_pipe_buf_ops"),
+        (facts.pipe_fsnotify, "pipe_fsnotify"),
+    ];
+    names
+        .iter()
+        .find(|(a, _)| *a == address)
+        .map(|(_, name)| *name)
+}
+
+/// Where the examples count hits.
+pub const HITS: u64 = 0xffff_ffff_c044_0040;

@@ -1,0 +1,321 @@
+//! Golden disassembly: what each path and shape of vector looks like, with the facts that it depends on, for people to
+//! read and for reviews to see changes in. `SYNTH_BLESS=1 cargo test -p synthjit-engine` rewrites the files.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter, SymbolResolver, SymbolResult};
+use synthjit_engine::paths::{self, Instance, PathKind};
+use synthjit_engine::specs::layout;
+use synthjit_engine::vector::{self, Entry, VectorPlan};
+use synthjit_engine::Ground;
+
+use crate::disasm::{reachable, rest_is_poison};
+use crate::facts::{facts, ground, instance, symbol, HITS, PATH_BASE, VECTOR_BASE};
+
+/// Names of places in one slot, and of everything elsewhere.
+struct Names(BTreeMap<u64, String>);
+
+impl Names {
+    fn of(&self, address: u64) -> Option<String> {
+        self.0
+            .get(&address)
+            .cloned()
+            .or_else(|| symbol(address).map(str::to_owned))
+    }
+}
+
+impl SymbolResolver for Names {
+    fn symbol(
+        &mut self,
+        _: &Instruction,
+        _: u32,
+        _: Option<u32>,
+        address: u64,
+        _: u32,
+    ) -> Option<SymbolResult<'_>> {
+        self.of(address)
+            .map(|name| SymbolResult::with_string(address, name))
+    }
+}
+
+/// Number of instructions from `entry` to the end if no conditional branch is taken.
+fn straight(code: &BTreeMap<u64, Instruction>, entry: u64) -> usize {
+    let (mut at, mut count) = (entry, 0);
+    while let Some(instruction) = code.get(&at) {
+        count += 1;
+        at = match instruction.flow_control() {
+            FlowControl::UnconditionalBranch => instruction.near_branch_target(),
+            FlowControl::Return => break,
+            _ => instruction.next_ip(),
+        };
+    }
+    count
+}
+
+/// The text of a slot: constants before `code_from`, and everything that can be reached from `entry`.
+fn text(facts: &str, bytes: &[u8], base: u64, code_from: usize, entry: u64) -> String {
+    let code = reachable(bytes, base, &[entry]);
+    assert!(
+        rest_is_poison(bytes, base, code_from, &code),
+        "something lies between the code"
+    );
+    let mut names = BTreeMap::from([(entry, "entry".to_owned())]);
+    let inside = |t: &u64| (base..base + bytes.len() as u64).contains(t);
+    let targets = code
+        .values()
+        .map(Instruction::near_branch_target)
+        .filter(inside);
+    for (number, target) in targets
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .enumerate()
+    {
+        names.entry(target).or_insert_with(|| format!("L{number}"));
+    }
+    if code_from > 0 {
+        names.insert(base, "user_ptr_max".into());
+        names.insert(base + 8, "page_bias".into());
+    }
+    let len = code.values().map(Instruction::next_ip).max().expect("code") - base;
+    let mut out = format!(
+        "{facts}; {} instructions, {} straight on from the entry; bytes up to {len}\n",
+        code.len(),
+        straight(&code, entry)
+    );
+    let mut formatter = IntelFormatter::with_options(Some(Box::new(Names(names.clone()))), None);
+    formatter.options_mut().set_hex_prefix("0x");
+    formatter.options_mut().set_hex_suffix("");
+    formatter.options_mut().set_uppercase_hex(false);
+    formatter.options_mut().set_rip_relative_addresses(false);
+    for (at, instruction) in &code {
+        if let Some(name) = names.get(at) {
+            let _ = writeln!(out, "{name}:");
+        }
+        let mut line = String::new();
+        formatter.format(instruction, &mut line);
+        // A 64-bit immediate has no symbol of the disassembler's.
+        let wide = Some(instruction.immediate64())
+            .filter(|_| instruction.op_kind(1) == iced_x86::OpKind::Immediate64);
+        let name = wide
+            .and_then(symbol)
+            .map_or(String::new(), |name| format!("    ; {name}"));
+        let name = if line.contains(name.trim_start_matches("    ; ")) {
+            String::new()
+        } else {
+            name
+        };
+        let site = (at - base) as usize;
+        let mark = match site {
+            layout::COPY_SITE_A if code_from > 0 => "    ; copy site A",
+            layout::COPY_SITE_B if code_from > 0 => "    ; copy site B",
+            _ => "",
+        };
+        let _ = writeln!(out, "    {line}{name}{mark}");
+    }
+    out
+}
+
+fn compare(name: &str, text: &str) -> Result<(), String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/engine/golden")
+        .join(name);
+    if env::var_os("SYNTH_BLESS").is_some_and(|v| v == "1") {
+        return fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()));
+    }
+    let old = fs::read_to_string(&path)
+        .map_err(|e| format!("{}: {e}; SYNTH_BLESS=1 writes it", path.display()))?;
+    if old == text {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} (SYNTH_BLESS=1 accepts the change):\n{}",
+        difference(&old, text)
+    ))
+}
+
+/// The lines that differ, each text's lines that the other has not, in order.
+fn difference(old: &str, new: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
+    // Longest common subsequence, by lengths from the end.
+    let mut common = vec![vec![0usize; new.len() + 1]; old.len() + 1];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i][j] = if old[i] == new[j] {
+                common[i + 1][j + 1] + 1
+            } else {
+                common[i + 1][j].max(common[i][j + 1])
+            };
+        }
+    }
+    let (mut i, mut j, mut out) = (0, 0, String::new());
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            (i, j) = (i + 1, j + 1);
+        } else if j == new.len() || i < old.len() && common[i + 1][j] >= common[i][j + 1] {
+            let _ = writeln!(out, "-{}", old[i]);
+            i += 1;
+        } else {
+            let _ = writeln!(out, "+{}", new[j]);
+            j += 1;
+        }
+    }
+    out
+}
+
+fn describe(ground: &Ground) -> String {
+    let has = |is: bool, name: &'static str| if is { name } else { "-" };
+    format!(
+        "; CPU: {} {} {} {}\n",
+        has(ground.smap, "smap"),
+        has(ground.ibt, "ibt"),
+        has(ground.verw, "verw"),
+        has(ground.erms, "erms")
+    )
+}
+
+fn path(kind: PathKind, ground: &Ground, instance: &Instance) -> String {
+    let mut out = [0; layout::PATH_SLOT];
+    let code = paths::emit(kind, &facts(), instance, ground, PATH_BASE, &mut out).expect("a path");
+    let hits = if instance.hits.is_some() {
+        ", counting hits"
+    } else {
+        ""
+    };
+    let head = format!(
+        "; {kind:?} for descriptor {}{hits}\n{}",
+        instance.fd,
+        describe(ground)
+    );
+    text(&head, &out, PATH_BASE, 16, code.entry)
+}
+
+fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> String {
+    let mut out = [0; layout::VECTOR_SLOT];
+    let stack = instance().kernel_stack;
+    vector::emit(plan, &facts(), ground, VECTOR_BASE, stack, &mut out).expect("a vector");
+    text(
+        &format!("; vector: {name}\n{}", describe(ground)),
+        &out,
+        VECTOR_BASE,
+        0,
+        VECTOR_BASE,
+    )
+}
+
+#[test]
+fn code_is_as_it_was_reviewed() {
+    let plain = ground();
+    let other = Ground {
+        smap: false,
+        verw: true,
+        erms: false,
+        ..plain
+    };
+    let hits = Instance {
+        hits: Some(HITS),
+        ..instance()
+    };
+    let pair = [
+        Entry {
+            fd: 4,
+            target: Some(PATH_BASE + 0x37),
+        },
+        Entry {
+            fd: 1,
+            target: None,
+        },
+    ];
+    let many: Vec<Entry> = (0..9)
+        .map(|fd| Entry {
+            fd,
+            target: (fd % 3 == 0).then(|| PATH_BASE + u64::from(fd) * layout::PATH_SLOT as u64),
+        })
+        .collect();
+    let crowd: Vec<Entry> = (0..24)
+        .map(|i| Entry {
+            fd: 2 * i + 1,
+            target: (i == 9).then_some(PATH_BASE + 0x37),
+        })
+        .collect();
+    let ibt = Ground { ibt: true, ..plain };
+    let cases = [
+        (
+            "pipe_write.txt",
+            path(PathKind::PipeWrite, &plain, &instance()),
+        ),
+        (
+            "pipe_write_other_cpu.txt",
+            path(PathKind::PipeWrite, &other, &hits),
+        ),
+        (
+            "pipe_read.txt",
+            path(PathKind::PipeRead, &plain, &instance()),
+        ),
+        (
+            "pipe_read_other_cpu.txt",
+            path(PathKind::PipeRead, &other, &hits),
+        ),
+        (
+            "vector_new.txt",
+            vector(
+                "nothing known",
+                &ibt,
+                &VectorPlan {
+                    learn: true,
+                    write: &[],
+                    read: &[],
+                },
+            ),
+        ),
+        (
+            "vector_pair.txt",
+            vector(
+                "one pipe",
+                &plain,
+                &VectorPlan {
+                    learn: true,
+                    write: &pair,
+                    read: &pair[..1],
+                },
+            ),
+        ),
+        (
+            "vector_crowd.txt",
+            vector(
+                "very many descriptors",
+                &plain,
+                &VectorPlan {
+                    learn: true,
+                    write: &crowd,
+                    read: &many,
+                },
+            ),
+        ),
+        (
+            "vector_many.txt",
+            vector(
+                "many descriptors",
+                &plain,
+                &VectorPlan {
+                    learn: true,
+                    write: &many,
+                    read: &[],
+                },
+            ),
+        ),
+    ];
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|(name, text)| compare(name, text).err())
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn differences_name_both_lines() {
+    assert_eq!(difference("a\nb\nc\n", "a\nx\nc\nd\n"), "-b\n+x\n+d\n");
+    assert_eq!(difference("a\n", "a\n"), "");
+}

@@ -1,0 +1,459 @@
+//! Runs generated code in this very process.
+//!
+//! Code memory lies near the test's own text, so that distances fit, and is either writable or executable. A trampoline
+//! loads all registers and jumps; the code ends at one of two places that store all registers again: user space (`sysret`)
+//! or the stock entry. A fault at a copy continues behind it, as an exception entry would have it. On request every
+//! instruction is counted by single-stepping, and memory is changed when a given instruction is reached, as another CPU
+//! could.
+//!
+//! All state is global, as it is in a machine; [`Machine::get`] hands it out to one test at a time.
+
+use std::arch::global_asm;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use synthjit_engine::specs::layout;
+
+global_asm!(
+    ".pushsection .data",
+    ".balign 8",
+    "synthjit_test_in: .fill 17, 8, 0",
+    "synthjit_test_out: .fill 16, 8, 0",
+    "synthjit_test_sp: .quad 0",
+    "synthjit_test_left: .quad 0",
+    "synthjit_test_step: .quad 0",
+    ".popsection",
+    "synthjit_test_run:",
+    "push rbx",
+    "push rbp",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "mov [rip + synthjit_test_sp], rsp",
+    "cmp qword ptr [rip + synthjit_test_step], 0",
+    "je 2f",
+    "pushfq",
+    "or qword ptr [rsp], 0x100",
+    "popfq",
+    "2:",
+    "mov rax, [rip + synthjit_test_in]",
+    "mov rcx, [rip + synthjit_test_in + 8]",
+    "mov rdx, [rip + synthjit_test_in + 16]",
+    "mov rbx, [rip + synthjit_test_in + 24]",
+    "mov rsp, [rip + synthjit_test_in + 32]",
+    "mov rbp, [rip + synthjit_test_in + 40]",
+    "mov rsi, [rip + synthjit_test_in + 48]",
+    "mov rdi, [rip + synthjit_test_in + 56]",
+    "mov r8, [rip + synthjit_test_in + 64]",
+    "mov r9, [rip + synthjit_test_in + 72]",
+    "mov r10, [rip + synthjit_test_in + 80]",
+    "mov r11, [rip + synthjit_test_in + 88]",
+    "mov r12, [rip + synthjit_test_in + 96]",
+    "mov r13, [rip + synthjit_test_in + 104]",
+    "mov r14, [rip + synthjit_test_in + 112]",
+    "mov r15, [rip + synthjit_test_in + 120]",
+    "jmp [rip + synthjit_test_in + 128]",
+    "synthjit_test_stock:",
+    "mov qword ptr [rip + synthjit_test_left], 1",
+    "jmp 3f",
+    "synthjit_test_user:",
+    "mov qword ptr [rip + synthjit_test_left], 0",
+    "3:",
+    "mov [rip + synthjit_test_out], rax",
+    "mov [rip + synthjit_test_out + 8], rcx",
+    "mov [rip + synthjit_test_out + 16], rdx",
+    "mov [rip + synthjit_test_out + 24], rbx",
+    "mov [rip + synthjit_test_out + 32], rsp",
+    "mov [rip + synthjit_test_out + 40], rbp",
+    "mov [rip + synthjit_test_out + 48], rsi",
+    "mov [rip + synthjit_test_out + 56], rdi",
+    "mov [rip + synthjit_test_out + 64], r8",
+    "mov [rip + synthjit_test_out + 72], r9",
+    "mov [rip + synthjit_test_out + 80], r10",
+    "mov [rip + synthjit_test_out + 88], r11",
+    "mov [rip + synthjit_test_out + 96], r12",
+    "mov [rip + synthjit_test_out + 104], r13",
+    "mov [rip + synthjit_test_out + 112], r14",
+    "mov [rip + synthjit_test_out + 120], r15",
+    "mov rsp, [rip + synthjit_test_sp]",
+    "pushfq",
+    "and qword ptr [rsp], -0x101",
+    "popfq",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbp",
+    "pop rbx",
+    "ret",
+    // The module's thunks: they call Rust, and leave garbage in every register that they may change.
+    ".macro synthjit_test_keep register:vararg",
+    ".irp r, \\register",
+    "push \\r",
+    ".endr",
+    ".endm",
+    ".macro synthjit_test_give register:vararg",
+    ".irp r, \\register",
+    "pop \\r",
+    ".endr",
+    ".endm",
+    "synthjit_test_tail:",
+    "synthjit_test_keep rdx, rbx, rbp, r8, r9, r10, r11, r12, r13, r14, r15",
+    "mov rbp, rsp",
+    "and rsp, -16",
+    "call {on_tail}",
+    "mov rsp, rbp",
+    "synthjit_test_give r15, r14, r13, r12, r11, r10, r9, r8, rbp, rbx, rdx",
+    "mov rax, -0x1111",
+    "mov rcx, -0x2222",
+    "mov rsi, -0x3333",
+    "mov rdi, -0x4444",
+    "ret",
+    "synthjit_test_learn:",
+    "synthjit_test_keep rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15",
+    "mov rbp, rsp",
+    "and rsp, -16",
+    "call {on_learn}",
+    "mov rsp, rbp",
+    "synthjit_test_give r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax",
+    "ret",
+    on_tail = sym on_tail,
+    on_learn = sym on_learn,
+);
+
+/// The registers, in the order of their numbers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Regs {
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rbx: u64,
+    pub rsp: u64,
+    pub rbp: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub r8_to_r15: [u64; 8],
+}
+
+#[repr(C)]
+struct Input {
+    regs: Regs,
+    target: u64,
+}
+
+/// A global that assembly writes as well.
+#[repr(transparent)]
+struct Shared<T>(UnsafeCell<T>);
+
+// SAFETY: only touched by the test that holds the machine.
+unsafe impl<T> Sync for Shared<T> {}
+
+unsafe extern "C" {
+    static synthjit_test_in: Shared<Input>;
+    static synthjit_test_out: Shared<Regs>;
+    static synthjit_test_left: Shared<u64>;
+    static synthjit_test_step: Shared<u64>;
+    fn synthjit_test_run();
+    fn synthjit_test_stock();
+    fn synthjit_test_user();
+    fn synthjit_test_tail();
+    fn synthjit_test_learn();
+}
+
+static TAILS: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+static LEARNT: AtomicU64 = AtomicU64::new(0);
+static MUTEX_OFFSET: AtomicU64 = AtomicU64::new(0);
+static CODE: AtomicU64 = AtomicU64::new(0);
+static STEPS: AtomicU64 = AtomicU64::new(0);
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+static HOOK_AT: AtomicU64 = AtomicU64::new(0);
+static HOOK_ADDRESS: AtomicU64 = AtomicU64::new(0);
+static HOOK_VALUE: AtomicU64 = AtomicU64::new(0);
+
+/// The tail: unlocks if it is told to, as the module's would.
+extern "C" fn on_tail(pipe: u64, bits: u64) {
+    if bits & 1 != 0 {
+        store64(pipe + MUTEX_OFFSET.load(SeqCst), 0);
+    }
+    TAILS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push((pipe, bits));
+}
+
+extern "C" fn on_learn() {
+    LEARNT.fetch_add(1, SeqCst);
+}
+
+/// Slots for paths and then for vectors.
+pub const PATHS: usize = 8;
+const VECTORS: usize = 8;
+const CODE_BYTES: usize =
+    (PATHS * layout::PATH_SLOT + VECTORS * layout::VECTOR_SLOT).next_multiple_of(4096);
+
+/// How the code was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    User,
+    Stock,
+}
+
+/// What happened in one run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub left: Left,
+    pub regs: Regs,
+    /// Instructions in code memory, if they were counted; a repeated one counts each time.
+    pub steps: u64,
+    /// What the tail was called with: pipe and bits.
+    pub tails: Vec<(u64, u64)>,
+    /// Calls of the learn thunk.
+    pub learnt: u64,
+    /// Faults at copies.
+    pub faults: u64,
+}
+
+/// A change of memory that another CPU makes when this one reaches an instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    pub at: u64,
+    pub address: u64,
+    pub value: u64,
+}
+
+/// Places in code memory and what lies behind it.
+pub struct Machine {
+    code: u64,
+    /// 4096 bytes near the code, for counters.
+    pub counters: u64,
+    /// 4096 bytes below 2 GiB, for what an absolute 32-bit address refers to.
+    pub low: u64,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Machine {
+    /// The machine, once nobody else uses it.
+    pub fn get() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        static PLACES: OnceLock<(u64, u64)> = OnceLock::new();
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, low) = *PLACES.get_or_init(|| {
+            install_handlers();
+            (
+                map_near(CODE_BYTES + 4096),
+                map(0, 4096, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_32BIT),
+            )
+        });
+        signal_stack();
+        CODE.store(code, SeqCst);
+        Self {
+            code,
+            counters: code + CODE_BYTES as u64,
+            low,
+            _alone: alone,
+        }
+    }
+
+    pub fn path_slot(&self, index: usize) -> u64 {
+        assert!(index < PATHS);
+        self.code + (index * layout::PATH_SLOT) as u64
+    }
+
+    pub fn vector_slot(&self, index: usize) -> u64 {
+        assert!(index < VECTORS);
+        self.code + (PATHS * layout::PATH_SLOT + index * layout::VECTOR_SLOT) as u64
+    }
+
+    pub fn stock_entry(&self) -> u64 {
+        synthjit_test_stock as *const () as u64
+    }
+
+    pub fn user_entry(&self) -> u64 {
+        synthjit_test_user as *const () as u64
+    }
+
+    pub fn tail_thunk(&self) -> u64 {
+        synthjit_test_tail as *const () as u64
+    }
+
+    pub fn learn_thunk(&self) -> u64 {
+        synthjit_test_learn as *const () as u64
+    }
+
+    /// Where the tail finds the mutex in a pipe.
+    pub fn set_mutex_offset(&self, offset: u64) {
+        MUTEX_OFFSET.store(offset, SeqCst);
+    }
+
+    /// Puts code into a slot.
+    pub fn install(&self, slot: u64, bytes: &[u8]) {
+        protect(self.code, CODE_BYTES, libc::PROT_READ | libc::PROT_WRITE);
+        store(slot, bytes);
+        protect(self.code, CODE_BYTES, libc::PROT_READ | libc::PROT_EXEC);
+    }
+
+    /// Runs code until it leaves.
+    pub fn run(&self, target: u64, regs: Regs, count: bool, hook: Option<Hook>) -> Outcome {
+        let hook = hook.unwrap_or(Hook {
+            at: 0,
+            address: 0,
+            value: 0,
+        });
+        HOOK_ADDRESS.store(hook.address, SeqCst);
+        HOOK_VALUE.store(hook.value, SeqCst);
+        HOOK_AT.store(hook.at, SeqCst);
+        STEPS.store(0, SeqCst);
+        FAULTS.store(0, SeqCst);
+        LEARNT.store(0, SeqCst);
+        TAILS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // SAFETY: this test holds the machine, and the code at `target` is code that ends at one of the two places.
+        let (left, regs) = unsafe {
+            *synthjit_test_in.0.get() = Input { regs, target };
+            *synthjit_test_step.0.get() = u64::from(count || hook.at != 0);
+            synthjit_test_run();
+            (*synthjit_test_left.0.get(), *synthjit_test_out.0.get())
+        };
+        Outcome {
+            left: if left == 0 { Left::User } else { Left::Stock },
+            regs,
+            steps: STEPS.load(SeqCst),
+            tails: std::mem::take(&mut TAILS.lock().unwrap_or_else(PoisonError::into_inner)),
+            learnt: LEARNT.load(SeqCst),
+            faults: FAULTS.load(SeqCst),
+        }
+    }
+}
+
+fn map(hint: u64, len: usize, protection: i32, flags: i32) -> u64 {
+    // SAFETY: a new anonymous mapping harms nobody; the hint is only a hint.
+    let place = unsafe {
+        libc::mmap(
+            hint as *mut libc::c_void,
+            len,
+            protection,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(place, libc::MAP_FAILED, "no memory for {len} bytes");
+    place as u64
+}
+
+/// Memory within reach of the test's own text.
+fn map_near(len: usize) -> u64 {
+    let text = synthjit_test_run as *const () as u64;
+    for distance in 1..16u64 {
+        let place = map(
+            (text & !4095) + (distance << 26),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            0,
+        );
+        if place.abs_diff(text) < 1 << 30 {
+            return place;
+        }
+    }
+    panic!("no free memory within 1 GiB of {text:#x}");
+}
+
+/// Fresh memory of zeros.
+pub fn memory(len: usize) -> u64 {
+    map(0, len, libc::PROT_READ | libc::PROT_WRITE, 0)
+}
+
+/// Forbids or allows access, by `libc::PROT_*`.
+pub fn protect(address: u64, len: usize, protection: i32) {
+    // SAFETY: only called for memory that this file mapped.
+    let result = unsafe { libc::mprotect(address as *mut libc::c_void, len, protection) };
+    assert_eq!(result, 0, "mprotect of {address:#x}");
+}
+
+pub fn load64(address: u64) -> u64 {
+    // SAFETY: tests only pass addresses in memory that this file mapped.
+    unsafe { (address as *const u64).read_unaligned() }
+}
+
+pub fn load32(address: u64) -> u32 {
+    load64(address) as u32
+}
+
+pub fn store64(address: u64, value: u64) {
+    store(address, &value.to_le_bytes());
+}
+
+pub fn store32(address: u64, value: u32) {
+    store(address, &value.to_le_bytes());
+}
+
+pub fn store(address: u64, bytes: &[u8]) {
+    // SAFETY: as for `load64`; the slice cannot overlap that memory, which no reference points to.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) }
+}
+
+pub fn bytes(address: u64, len: usize) -> Vec<u8> {
+    let mut copy = vec![0; len];
+    // SAFETY: as for `store`.
+    unsafe { std::ptr::copy_nonoverlapping(address as *const u8, copy.as_mut_ptr(), len) }
+    copy
+}
+
+/// Signals need a stack of their own: the code's rsp may be any number.
+fn signal_stack() {
+    thread_local!(static DONE: () = {
+        let stack = libc::stack_t { ss_sp: memory(1 << 16) as *mut libc::c_void, ss_flags: 0, ss_size: 1 << 16 };
+        // SAFETY: memory of its own that is never freed.
+        assert_eq!(unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) }, 0);
+    });
+    DONE.with(|()| ());
+}
+
+fn install_handlers() {
+    // SAFETY: the handlers have the signature that SA_SIGINFO wants, and touch nothing but atomics and the context.
+    unsafe {
+        for (signal, handler) in [
+            (libc::SIGSEGV, on_fault as *const () as usize),
+            (libc::SIGTRAP, on_step as *const () as usize),
+        ] {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+        }
+    }
+}
+
+/// What the kernel's exception table does for the two copies of each path; any other fault kills the test.
+extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel passes a valid context.
+    let rip = unsafe { &mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize] };
+    let offset = (*rip as u64).wrapping_sub(CODE.load(SeqCst));
+    let in_slot = (offset % layout::PATH_SLOT as u64) as usize;
+    if offset < (PATHS * layout::PATH_SLOT) as u64
+        && [layout::COPY_SITE_A, layout::COPY_SITE_B].contains(&in_slot)
+    {
+        FAULTS.fetch_add(1, SeqCst);
+        *rip += 2;
+    } else {
+        // SAFETY: back to the default, which ends the test when the instruction faults again.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// After each instruction while the trap flag is set; rip is the next one.
+extern "C" fn on_step(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel passes a valid context.
+    let rip = unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize] } as u64;
+    if rip.wrapping_sub(CODE.load(SeqCst)) < CODE_BYTES as u64 {
+        STEPS.fetch_add(1, SeqCst);
+    }
+    if rip == HOOK_AT.load(SeqCst) {
+        HOOK_AT.store(0, SeqCst);
+        store64(HOOK_ADDRESS.load(SeqCst), HOOK_VALUE.load(SeqCst));
+    }
+}

@@ -1,0 +1,221 @@
+//! A model of the pipe, written for the tests: what the stock calls do, and which calls a path must do itself.
+
+/// Bytes of a page.
+pub const PAGE: usize = 4096;
+/// `PIPE_BUF_FLAG_CAN_MERGE`.
+pub const CAN_MERGE: u32 = 0x10;
+/// `PIPE_BUF_FLAG_PACKET`.
+pub const PACKET: u32 = 0x08;
+/// `PIPE_BUF_FLAG_WHOLE`.
+pub const WHOLE: u32 = 0x20;
+
+/// One filled buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Number of its page.
+    pub page: usize,
+    pub offset: u32,
+    pub len: u32,
+    /// Filled by `write`, not spliced in.
+    pub anon: bool,
+    pub flags: u32,
+}
+
+/// A page of the fake memory.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Page {
+    pub bytes: Vec<u8>,
+    pub references: u32,
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sum = self.bytes.iter().fold(0u32, |sum, &b| {
+            sum.wrapping_mul(31).wrapping_add(u32::from(b))
+        });
+        write!(f, "Page({} references, sum {sum:#x})", self.references)
+    }
+}
+
+/// A pipe and the pages it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipe {
+    pub ring_size: u32,
+    pub max_usage: u32,
+    pub tail: u32,
+    /// The filled buffers from tail to head.
+    pub buffers: Vec<Buffer>,
+    /// Numbers of the cached pages.
+    pub cached: [Option<usize>; 2],
+    pub readers: u32,
+    pub pages: Vec<Page>,
+    /// The mutex's owner word.
+    pub owner: u64,
+    pub readers_wait: bool,
+    pub fasync_readers: bool,
+    pub fasync_writers: bool,
+}
+
+impl Pipe {
+    pub fn head(&self) -> u32 {
+        self.tail.wrapping_add(self.buffers.len() as u32)
+    }
+}
+
+/// The rest of what a path looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Around {
+    pub thread_flags: u32,
+    pub syscall_work: u64,
+    pub user_flags: u64,
+    /// A mark was once put on something in pipefs.
+    pub watched: bool,
+    /// What the descriptor leads to: nothing, another kind of file, the right one.
+    pub file: File,
+    pub direct: bool,
+}
+
+/// What a descriptor leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum File {
+    None,
+    OtherKind,
+    OtherMode,
+    Right,
+}
+
+impl Around {
+    /// Nothing that concerns a path.
+    pub fn quiet() -> Self {
+        Self {
+            thread_flags: 0,
+            syscall_work: 0,
+            user_flags: 0x246,
+            watched: false,
+            file: File::Right,
+            direct: false,
+        }
+    }
+
+    /// True if a path finds that the descriptor is not what it was; exit work and user flags come first.
+    pub fn shows_another_object(&self, exit_work: u32) -> bool {
+        self.thread_flags & exit_work == 0
+            && self.user_flags & 0x1_0100 == 0
+            && self.file != File::Right
+    }
+
+    /// True if a path may go on.
+    fn allows(&self, writes: bool, exit_work: u32) -> bool {
+        self.thread_flags & exit_work == 0
+            && self.syscall_work == 0
+            && self.user_flags & 0x1_0100 == 0
+            && !self.watched
+            && self.file == File::Right
+            && !(writes && self.direct)
+    }
+}
+
+/// What a path must do with a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Must {
+    /// Nothing: give it back.
+    GiveBack,
+    /// All: the pipe afterwards and the result. For `read` also what the user got.
+    Do {
+        pipe: Pipe,
+        result: u64,
+        data: Vec<u8>,
+    },
+}
+
+/// Largest count that is copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub count: u64,
+    pub exit_work: u32,
+}
+
+/// What the path for `write` must do with `count` bytes; `data` is the user's buffer as far as it is accessible.
+pub fn write(pipe: &Pipe, around: &Around, count: u64, data: &[u8], limits: Limits) -> Must {
+    let len = count as usize;
+    let busy = pipe.owner != 0 || pipe.readers_wait || pipe.fasync_readers || pipe.readers == 0;
+    if !around.allows(true, limits.exit_work)
+        || busy
+        || !(1..=limits.count).contains(&count)
+        || data.len() < len
+    {
+        return Must::GiveBack;
+    }
+    let mut after = pipe.clone();
+    match after.buffers.last_mut() {
+        None => {
+            let Some(page) = after.cached[0].take() else {
+                return Must::GiveBack;
+            };
+            after.pages[page].bytes[..len].copy_from_slice(&data[..len]);
+            after.buffers.push(Buffer {
+                page,
+                offset: 0,
+                len: count as u32,
+                anon: true,
+                flags: CAN_MERGE,
+            });
+        }
+        Some(last) => {
+            let end = (last.offset + last.len) as usize;
+            if !last.anon || last.flags & CAN_MERGE == 0 || end + len > PAGE {
+                return Must::GiveBack;
+            }
+            after.pages[last.page].bytes[end..end + len].copy_from_slice(&data[..len]);
+            last.len += count as u32;
+        }
+    }
+    Must::Do {
+        pipe: after,
+        result: count,
+        data: Vec::new(),
+    }
+}
+
+/// What the path for `read` must do with `count` bytes, if `room` bytes of the user's buffer are accessible.
+pub fn read(pipe: &Pipe, around: &Around, count: u64, room: usize, limits: Limits) -> Must {
+    let busy = pipe.owner != 0 || pipe.fasync_writers;
+    if !around.allows(false, limits.exit_work) || busy || !(1..=limits.count).contains(&count) {
+        return Must::GiveBack;
+    }
+    let Some(first) = pipe.buffers.first() else {
+        return Must::GiveBack;
+    };
+    if !first.anon || first.flags & (PACKET | WHOLE) != 0 {
+        return Must::GiveBack;
+    }
+    let len = count.min(u64::from(first.len)) as usize;
+    let all = len == first.len as usize;
+    let more_behind = count > u64::from(first.len) && pipe.buffers.len() > 1;
+    let full = pipe.buffers.len() as u32 >= pipe.max_usage;
+    let page = first.page;
+    if room < len
+        || more_behind
+        || all
+            && (full || pipe.pages[page].references != 1 || pipe.cached.iter().all(Option::is_some))
+    {
+        return Must::GiveBack;
+    }
+    let start = first.offset as usize;
+    let data = pipe.pages[page].bytes[start..start + len].to_vec();
+    let mut after = pipe.clone();
+    if all {
+        after.buffers.remove(0);
+        after.tail = after.tail.wrapping_add(1);
+        let place = after.cached.iter_mut().find(|place| place.is_none());
+        *place.expect("a free place") = Some(page);
+    } else {
+        after.buffers[0].offset += len as u32;
+        after.buffers[0].len -= len as u32;
+    }
+    Must::Do {
+        pipe: after,
+        result: len as u64,
+        data,
+    }
+}

@@ -1,0 +1,612 @@
+//! The paths, really executed, against the model.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestCaseError;
+use synthjit_engine::paths::{tail, PathKind};
+use synthjit_engine::specs::layout;
+
+use crate::machine::{bytes, store, Hook, Left};
+use crate::model::{
+    self, Around, Buffer, File, Limits, Must, Page, Pipe, CAN_MERGE, PACKET, PAGE, WHOLE,
+};
+use crate::world::{World, FD, PAGES, USER};
+
+/// A pipe with data in its first page, nobody around.
+pub fn pipe(len: u32) -> Pipe {
+    let pages = (0..PAGES)
+        .map(|i| Page {
+            bytes: (0..PAGE).map(|b| (b * 7 + i) as u8).collect(),
+            references: 1,
+        })
+        .collect();
+    let full = Buffer {
+        page: 0,
+        offset: 0,
+        len,
+        anon: true,
+        flags: CAN_MERGE,
+    };
+    Pipe {
+        ring_size: 16,
+        max_usage: 16,
+        tail: 0xffff_ffff,
+        buffers: if len == 0 { vec![] } else { vec![full] },
+        cached: [if len == 0 { Some(0) } else { None }, None],
+        readers: 1,
+        pages,
+        owner: 0,
+        readers_wait: false,
+        fasync_readers: false,
+        fasync_writers: false,
+    }
+}
+
+/// Where the user's buffer begins.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// This many bytes before the end of accessible memory.
+    BeforeEnd(usize),
+    /// An address that user space can't have.
+    Kernel(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    kind: PathKind,
+    count: u64,
+    place: Place,
+}
+
+/// Sets everything up, makes the call and compares all that can be told with the model.
+fn check(
+    world: &World,
+    erms: bool,
+    pipe: &Pipe,
+    around: &Around,
+    call: &Call,
+) -> Result<(), String> {
+    let mut ground = world.ground;
+    ground.erms = erms;
+    let mut instance = world.instance();
+    instance.hits = Some(world.machine.counters + 8);
+    let slot = world.machine.path_slot(0);
+    let mut out = [0; layout::PATH_SLOT];
+    let code = synthjit_engine::paths::emit_for(
+        world.profile(),
+        call.kind,
+        &world.facts,
+        &instance,
+        &ground,
+        slot,
+        &mut out,
+    )
+    .map_err(|reason| reason.text().to_owned())?;
+    world.machine.install(slot, &out);
+    world.set(pipe, around);
+    let user: Vec<u8> = (0..USER).map(|i| (i * 13 + 5) as u8).collect();
+    store(world.user, &user);
+
+    let (address, room) = match call.place {
+        Place::BeforeEnd(room) => (world.user + (USER - room) as u64, room),
+        Place::Kernel(address) => (address, 0),
+    };
+    let limits = Limits {
+        count: if erms {
+            PAGE as u64
+        } else {
+            layout::COPY_MAX_SLOW as u64
+        },
+        exit_work: world.facts.exit_work_mask as u32,
+    };
+    let writes = call.kind == PathKind::PipeWrite;
+    let must = if writes {
+        model::write(pipe, around, call.count, &user[USER - room..], limits)
+    } else {
+        model::read(pipe, around, call.count, room, limits)
+    };
+
+    let (bailouts, hits, accounts) = (
+        world.bailouts(),
+        crate::machine::load64(world.machine.counters + 8),
+        world.accounts(),
+    );
+    let ran = world.call(
+        code.entry,
+        call.kind,
+        [u64::from(FD), address, call.count],
+        around.user_flags,
+        false,
+        None,
+    );
+    let hits = crate::machine::load64(world.machine.counters + 8) - hits;
+    let same = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
+    same("faults stay disabled", world.faults_enabled())?;
+    let changed = around.shows_another_object(limits.exit_work);
+    same(
+        "whether the descriptor is looked at",
+        ran.outcome.learnt == u64::from(changed),
+    )?;
+    same("a tail ran", ran.outcome.tails.is_empty())?;
+    let now = world.pipe_now(pipe);
+    let mut expected_user = user.clone();
+    match must {
+        Must::GiveBack => {
+            ran.untouched()?;
+            same(
+                "not counted as given back",
+                world.bailouts() == bailouts + 1,
+            )?;
+            same("counted as hit", hits == 0)?;
+            // A copy that faulted has written to memory that holds nothing yet: behind the data, or in a spare page.
+            let mut now = now;
+            if ran.outcome.faults > 0 && writes {
+                now.pages.clone_from(&pipe.pages);
+            }
+            same("pages changed", now == *pipe)?;
+            if ran.outcome.faults > 0 {
+                return Ok(());
+            }
+        }
+        Must::Do {
+            pipe: after,
+            result,
+            data,
+        } => {
+            ran.returned(result)?;
+            same("counted as given back", world.bailouts() == bailouts)?;
+            same("not counted as hit", hits == 1)?;
+            if now != after {
+                return Err(format!("pipe {now:?}\ninstead of {after:?}"));
+            }
+            if after.tail != pipe.tail {
+                same(
+                    "the empty buffer kept its operations",
+                    world.ring_ops(pipe, pipe.tail) == 0,
+                )?;
+            }
+            let mut expected = accounts;
+            expected[usize::from(writes)] += result;
+            expected[2 + usize::from(writes)] += 1;
+            same("accounts", world.accounts() == expected)?;
+            expected_user[USER - room..USER - room + data.len()].copy_from_slice(&data);
+        }
+    }
+    same("user memory", bytes(world.user, USER) == expected_user)
+}
+
+fn buffers() -> impl Strategy<Value = Vec<Buffer>> {
+    let buffer = (
+        0..PAGES - 2,
+        1..=PAGE as u32,
+        0..=PAGE as u32,
+        prop::bool::weighted(0.9),
+        select(vec![
+            CAN_MERGE,
+            CAN_MERGE,
+            CAN_MERGE,
+            0,
+            PACKET,
+            WHOLE | CAN_MERGE,
+        ]),
+        0..4u8,
+    );
+    let buffer = buffer.prop_map(|(page, len, offset, anon, flags, small)| {
+        let len = if small == 0 { len } else { len % 70 + 1 };
+        Buffer {
+            page,
+            len,
+            offset: offset.min(PAGE as u32 - len),
+            anon,
+            flags,
+        }
+    });
+    prop_oneof![2 => Just(Vec::new()), 3 => prop::collection::vec(buffer.clone(), 1), 2 => prop::collection::vec(buffer, 0..5)]
+}
+
+fn pipes() -> impl Strategy<Value = Pipe> {
+    let cached = prop_oneof![2 => Just([Some(PAGES - 2), None]), 4 => Just([None, None]), 1 => Just([None, Some(PAGES - 1)]), 1 => Just([Some(PAGES - 2), Some(PAGES - 1)])];
+    let rare = || prop::bool::weighted(0.03);
+    let start = prop_oneof![Just(0u32), Just(u32::MAX), Just(u32::MAX - 2), any::<u32>()];
+    (
+        buffers(),
+        cached,
+        select(vec![1u32, 2, 4, 16]),
+        start,
+        select(vec![1u32, 1, 1, 2, 1, 0]),
+        (rare(), rare(), rare(), rare()),
+        any::<u8>(),
+        0..16u32,
+    )
+        .prop_map(
+            |(buffers, cached, ring, tail, readers, rare, seed, spare)| {
+                let ring_size = ring.max((buffers.len() as u32).next_power_of_two());
+                let max_usage = (buffers.len() as u32 + spare).clamp(1, ring_size);
+                let mut model = pipe(0);
+                for (i, page) in model.pages.iter_mut().enumerate() {
+                    page.bytes
+                        .iter_mut()
+                        .for_each(|b| *b = b.wrapping_mul(seed | 1));
+                    page.references = if buffers.iter().filter(|b| b.page == i).count() > 1
+                        || (seed == 7 && i == 0)
+                    {
+                        2
+                    } else {
+                        1
+                    };
+                }
+                Pipe {
+                    ring_size,
+                    max_usage,
+                    tail,
+                    buffers,
+                    cached,
+                    readers,
+                    owner: if rare.0 { 0xffff_8881_0000_0001 } else { 0 },
+                    readers_wait: rare.1,
+                    fasync_readers: rare.2,
+                    fasync_writers: rare.3,
+                    ..model
+                }
+            },
+        )
+}
+
+fn arounds() -> impl Strategy<Value = Around> {
+    let odd = (0..10u8, any::<u32>()).prop_map(|(what, n)| {
+        let mut around = Around::quiet();
+        match what {
+            0 => around.thread_flags = 1 << (n % 32),
+            1 => around.syscall_work = 1 << (n % 64),
+            2 => around.user_flags |= 0x100,
+            3 => around.user_flags |= 0x1_0000,
+            4 => around.watched = true,
+            5 => around.file = File::None,
+            6 => around.file = File::OtherKind,
+            7 => around.file = File::OtherMode,
+            8 => around.direct = true,
+            _ => around.user_flags = u64::from(n) & !0x1_0100,
+        }
+        around
+    });
+    prop_oneof![3 => Just(Around::quiet()), 1 => odd]
+}
+
+fn calls() -> impl Strategy<Value = Call> {
+    let count =
+        prop_oneof![4 => 0..100u64, 2 => 0..=4097u64, 2 => 4090..4100u64, 1 => any::<u64>()];
+    (select(PathKind::ALL.to_vec()), count, 0..12u8, any::<u64>()).prop_map(
+        |(kind, count, odd, n)| {
+            let room = count.min(USER as u64) as usize;
+            let place = match odd {
+                0 => Place::BeforeEnd((n % (USER as u64 + 1)) as usize),
+                1 => Place::Kernel(n | 1 << 47),
+                2 => Place::Kernel(0x7fff_ffff_f001 + (n & 0xffff)),
+                _ => Place::BeforeEnd(room),
+            };
+            Call { kind, count, place }
+        },
+    )
+}
+
+#[test]
+fn paths_agree_with_the_model() {
+    let world = World::new();
+    let config = ProptestConfig {
+        cases: 8000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut done = [0u32; 2];
+    let seen = std::cell::RefCell::new(&mut done);
+    proptest!(config, |(pipe in pipes(), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9))| {
+        check(&world, erms, &pipe, &around, &call).map_err(TestCaseError::fail)?;
+        if load_result(&world, &pipe) {
+            seen.borrow_mut()[usize::from(call.kind == PathKind::PipeWrite)] += 1;
+        }
+    });
+    assert!(
+        done.iter().all(|&n| n > 300),
+        "too few calls were done by the paths themselves: {done:?}"
+    );
+}
+
+/// True if the pipe is not what it was.
+fn load_result(world: &World, before: &Pipe) -> bool {
+    world.pipe_now(before) != *before
+}
+
+/// Each single obstacle turns a call that is done into one that is given back.
+#[test]
+fn each_obstacle_gives_the_call_back() {
+    type Change = fn(&mut Pipe, &mut Around, &mut Call);
+    let obstacles: &[(&str, &[PathKind], Change)] = &[
+        ("exit work", &PathKind::ALL, |_, a, _| {
+            a.thread_flags = 1 << 4
+        }),
+        ("seccomp or a tracer", &PathKind::ALL, |_, a, _| {
+            a.syscall_work = 1
+        }),
+        ("single-stepping", &PathKind::ALL, |_, a, _| {
+            a.user_flags |= 0x100
+        }),
+        ("resume flag", &PathKind::ALL, |_, a, _| {
+            a.user_flags |= 0x1_0000
+        }),
+        ("inotify", &PathKind::ALL, |_, a, _| a.watched = true),
+        ("closed descriptor", &PathKind::ALL, |_, a, _| {
+            a.file = File::None
+        }),
+        ("another file", &PathKind::ALL, |_, a, _| {
+            a.file = File::OtherKind
+        }),
+        ("another mode", &PathKind::ALL, |_, a, _| {
+            a.file = File::OtherMode
+        }),
+        ("O_DIRECT", &[PathKind::PipeWrite], |_, a, _| {
+            a.direct = true
+        }),
+        ("count 0", &PathKind::ALL, |_, _, c| c.count = 0),
+        ("count above a page", &PathKind::ALL, |_, _, c| {
+            (c.count, c.place) = (4097, Place::BeforeEnd(4097))
+        }),
+        ("negative count", &PathKind::ALL, |_, _, c| {
+            c.count = u64::MAX
+        }),
+        ("kernel address", &PathKind::ALL, |_, _, c| {
+            c.place = Place::Kernel(0xffff_8880_0000_1000)
+        }),
+        ("address beyond user space", &PathKind::ALL, |_, _, c| {
+            c.place = Place::Kernel(0x7fff_ffff_f001)
+        }),
+        ("unmapped memory", &PathKind::ALL, |_, _, c| {
+            c.place = Place::BeforeEnd(0)
+        }),
+        ("memory mapped in part", &PathKind::ALL, |_, _, c| {
+            c.place = Place::BeforeEnd(3)
+        }),
+        ("a held mutex", &PathKind::ALL, |p, _, _| {
+            p.owner = 0xffff_8881_0000_0000
+        }),
+        ("SIGIO for data", &[PathKind::PipeWrite], |p, _, _| {
+            p.fasync_readers = true
+        }),
+        ("SIGIO for room", &[PathKind::PipeRead], |p, _, _| {
+            p.fasync_writers = true
+        }),
+        ("a waiting reader", &[PathKind::PipeWrite], |p, _, _| {
+            p.readers_wait = true
+        }),
+        ("no reader", &[PathKind::PipeWrite], |p, _, _| p.readers = 0),
+        ("spliced buffer", &PathKind::ALL, |p, _, _| {
+            p.buffers.iter_mut().for_each(|b| b.anon = false)
+        }),
+        ("packet", &[PathKind::PipeRead], |p, _, _| {
+            p.buffers.iter_mut().for_each(|b| b.flags |= PACKET)
+        }),
+        ("whole", &[PathKind::PipeRead], |p, _, _| {
+            p.buffers.iter_mut().for_each(|b| b.flags |= WHOLE)
+        }),
+        ("no merging", &[PathKind::PipeWrite], |p, _, _| {
+            p.buffers.iter_mut().for_each(|b| b.flags = 0)
+        }),
+        (
+            "a byte more than the page has room for",
+            &[PathKind::PipeWrite],
+            |p, _, _| p.buffers[0].offset = 4077,
+        ),
+        ("shared page", &[PathKind::PipeRead], |p, _, _| {
+            p.pages[0].references = 2
+        }),
+        ("no room for the page", &[PathKind::PipeRead], |p, _, _| {
+            p.cached = [Some(3), Some(4)]
+        }),
+        ("full pipe", &[PathKind::PipeRead], |p, _, _| {
+            p.max_usage = 1
+        }),
+        ("empty pipe", &[PathKind::PipeRead], |p, _, _| {
+            p.buffers.clear()
+        }),
+        (
+            "more than the buffer has, and another behind",
+            &[PathKind::PipeRead],
+            |p, _, c| {
+                p.buffers.push(Buffer {
+                    page: 1,
+                    ..p.buffers[0].clone()
+                });
+                (c.count, c.place) = (20, Place::BeforeEnd(20));
+            },
+        ),
+    ];
+    let world = World::new();
+    let base = |kind| {
+        (
+            pipe(10),
+            Around::quiet(),
+            Call {
+                kind,
+                count: 10,
+                place: Place::BeforeEnd(10),
+            },
+        )
+    };
+    for kind in PathKind::ALL {
+        let (pipe, around, call) = base(kind);
+        check(&world, true, &pipe, &around, &call).expect("nothing in the way");
+        assert!(load_result(&world, &pipe), "{kind:?} was not done");
+    }
+    for (name, kinds, change) in obstacles {
+        for kind in *kinds {
+            let (mut pipe, mut around, mut call) = base(*kind);
+            change(&mut pipe, &mut around, &mut call);
+            let bailouts = world.bailouts();
+            check(&world, true, &pipe, &around, &call)
+                .unwrap_or_else(|why| panic!("{kind:?}, {name}: {why}"));
+            assert_eq!(
+                world.bailouts(),
+                bailouts + 1,
+                "{kind:?}, {name}: not given back"
+            );
+        }
+    }
+    let (mut brimful, around, call) = base(PathKind::PipeWrite);
+    brimful.buffers[0].offset = 4076;
+    check(&world, true, &brimful, &around, &call).expect("the last byte of the page");
+    assert!(load_result(&world, &brimful));
+    let (mut empty, around, call) = base(PathKind::PipeWrite);
+    (empty.buffers, empty.cached) = (vec![], [None, Some(2)]);
+    check(&world, true, &empty, &around, &call).expect("empty pipe without a cached page");
+    assert!(!load_result(&world, &empty));
+}
+
+/// Without fast string copies, counts up to the limit are done and larger ones given back.
+#[test]
+fn slow_copies_are_short() {
+    let world = World::new();
+    for (count, done) in [
+        (layout::COPY_MAX_SLOW as u64, true),
+        (layout::COPY_MAX_SLOW as u64 + 1, false),
+    ] {
+        for (kind, filled) in [(PathKind::PipeWrite, 0), (PathKind::PipeRead, count as u32)] {
+            let pipe = pipe(filled);
+            let call = Call {
+                kind,
+                count,
+                place: Place::BeforeEnd(count as usize),
+            };
+            check(&world, false, &pipe, &Around::quiet(), &call).expect("as the model says");
+            assert_eq!(load_result(&world, &pipe), done, "{kind:?} {count}");
+        }
+    }
+}
+
+/// Address behind the copy of the first case, in slot `kind`.
+fn behind_copy(world: &World, kind: PathKind, site: usize) -> u64 {
+    world.machine.path_slot(kind as usize) + site as u64 + 2
+}
+
+struct Late {
+    kind: PathKind,
+    filled: u32,
+    site: usize,
+    address: u64,
+    value: u64,
+    bits: u32,
+}
+
+/// Whoever comes while a path is at work is looked after by the tail; the call is complete all the same.
+#[test]
+fn what_comes_late_is_left_to_the_tail() {
+    let world = World::new();
+    let (f, pipe_at) = (world.facts, world.pipe());
+    let (a, b) = (layout::COPY_SITE_A, layout::COPY_SITE_B);
+    let waiters = (pipe_at + f.pipe_mutex_owner, world.task() | 1, tail::UNLOCK);
+    let joined = (pipe_at + f.pipe_rd_wait_head, pipe_at, 0);
+    let readers = (pipe_at + f.pipe_fasync_readers, 1, 0);
+    let writers = (pipe_at + f.pipe_fasync_writers, 1, 0);
+    let mut lates = Vec::new();
+    for (kind, filled, site) in [
+        (PathKind::PipeWrite, 0, a),
+        (PathKind::PipeWrite, 10, b),
+        (PathKind::PipeRead, 11, a),
+        (PathKind::PipeRead, 10, b),
+    ] {
+        let writes = kind == PathKind::PipeWrite;
+        let events = if writes {
+            vec![waiters, joined, readers]
+        } else {
+            vec![waiters, writers]
+        };
+        for (address, value, bits) in events {
+            let bits = bits | if writes { tail::WRITER } else { 0 };
+            lates.push(Late {
+                kind,
+                filled,
+                site,
+                address,
+                value,
+                bits,
+            });
+        }
+    }
+    for late in lates {
+        let code = world.install(late.kind, &world.instance());
+        let before = pipe(late.filled);
+        world.set(&before, &Around::quiet());
+        let hook = Hook {
+            at: behind_copy(&world, late.kind, late.site),
+            address: late.address,
+            value: late.value,
+        };
+        let ran = world.call(
+            code.entry,
+            late.kind,
+            [u64::from(FD), world.user, 10],
+            0x246,
+            true,
+            Some(hook),
+        );
+        ran.returned(10).expect("complete");
+        assert_eq!(
+            ran.outcome.tails,
+            [(pipe_at, u64::from(late.bits))],
+            "{:?} at {}",
+            late.kind,
+            late.site
+        );
+        let now = world.pipe_now(&before);
+        assert_eq!(now.owner, 0, "mutex");
+        assert!(world.faults_enabled());
+        let moved = if late.kind == PathKind::PipeWrite {
+            late.filled + 10
+        } else {
+            late.filled - 10
+        };
+        assert_eq!(now.buffers.iter().map(|b| b.len).sum::<u32>(), moved);
+    }
+}
+
+/// A call that is given back under the mutex, for which somebody waits by then: only the unlock is left to the tail.
+#[test]
+fn waiters_at_a_failed_guard_are_woken() {
+    let world = World::new();
+    for kind in PathKind::ALL {
+        let code = world.install(kind, &world.instance());
+        let mut before = pipe(10);
+        before.buffers[0].anon = false;
+        world.set(&before, &Around::quiet());
+        let locked = crate::disasm::behind_lock(
+            &bytes(world.machine.path_slot(kind as usize), layout::PATH_SLOT),
+            world.machine.path_slot(kind as usize),
+        );
+        let hook = Hook {
+            at: locked,
+            address: world.pipe() + world.facts.pipe_mutex_owner,
+            value: world.task() | 1,
+        };
+        let ran = world.call(
+            code.entry,
+            kind,
+            [u64::from(FD), world.user, 10],
+            0x246,
+            true,
+            Some(hook),
+        );
+        ran.untouched().expect("given back");
+        let side = if kind == PathKind::PipeWrite {
+            tail::WRITER
+        } else {
+            0
+        };
+        assert_eq!(
+            ran.outcome.tails,
+            [(
+                world.pipe(),
+                u64::from(tail::UNLOCK | tail::NOTHING_ELSE | side)
+            )]
+        );
+        assert_eq!(ran.outcome.left, Left::Stock);
+        assert!(world.faults_enabled());
+    }
+}

@@ -1,0 +1,85 @@
+//! Laws of the source itself: which floor may say what.
+
+/// The engine's files that make code, by floor from above.
+const FILES: &[(&str, &str)] = &[
+    ("vector.rs", include_str!("../../../engine/vector.rs")),
+    ("paths/mod.rs", include_str!("../../../engine/paths/mod.rs")),
+    (
+        "paths/pipe.rs",
+        include_str!("../../../engine/paths/pipe.rs"),
+    ),
+    (
+        "paths/pipe_read.rs",
+        include_str!("../../../engine/paths/pipe_read.rs"),
+    ),
+    (
+        "paths/pipe_write.rs",
+        include_str!("../../../engine/paths/pipe_write.rs"),
+    ),
+    ("x86/guard.rs", include_str!("../../../engine/x86/guard.rs")),
+    ("x86/masm.rs", include_str!("../../../engine/x86/masm.rs")),
+    (
+        "x86/mitigation.rs",
+        include_str!("../../../engine/x86/mitigation.rs"),
+    ),
+    ("x86/asm.rs", include_str!("../../../engine/x86/asm.rs")),
+    ("x86/buf.rs", include_str!("../../../engine/x86/buf.rs")),
+];
+
+/// Files that have `what` in their code, comments apart.
+fn with(what: &str) -> Vec<&'static str> {
+    let code = |text: &str| {
+        text.lines()
+            .filter(|l| !l.trim_start().starts_with("//"))
+            .any(|l| l.contains(what))
+    };
+    FILES
+        .iter()
+        .filter(|(_, text)| code(text))
+        .map(|(name, _)| *name)
+        .collect()
+}
+
+#[test]
+fn each_floor_calls_the_one_below() {
+    assert_eq!(with("dynasm!("), ["x86/asm.rs"]);
+    assert_eq!(
+        with(".asm."),
+        ["x86/guard.rs", "x86/masm.rs", "x86/mitigation.rs"]
+    );
+    assert_eq!(with("Asm::new("), ["x86/masm.rs"]);
+}
+
+#[test]
+fn each_mitigation_has_one_door() {
+    for instruction in [
+        "stac()",
+        "clac()",
+        "verw_at(",
+        "endbr64()",
+        "sysretq()",
+        "cmova64_at(",
+    ] {
+        let users: Vec<_> = with(instruction)
+            .into_iter()
+            .filter(|f| *f != "x86/asm.rs")
+            .collect();
+        assert_eq!(users, ["x86/mitigation.rs"], "{instruction}");
+    }
+}
+
+#[test]
+fn nothing_can_panic_by_its_words() {
+    for word in [
+        ".unwrap()",
+        ".expect(",
+        "panic!(",
+        "unreachable!(",
+        "todo!(",
+        "unsafe ",
+    ] {
+        assert_eq!(with(word), [""; 0], "{word}");
+    }
+    // The kernel module includes these files below another root.
+    assert_eq!(with("crate::"), [""; 0]);
+}

@@ -1,0 +1,1 @@
+//! Empty: this crate only pins `dynasm` and what it depends on.
