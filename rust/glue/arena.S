@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Code memory: slots for paths and for vectors, in the module's own text.
+ *
+ * The kernel makes module text read-only and executable, lists it in kallsyms
+ * and places it within rel32 reach of its own text. Each path slot touches user
+ * memory at fixed offsets only, so the exception entries of all slots stand
+ * here: a fault goes on behind the copy instruction, with the count that is
+ * left in rcx. EX_TYPE_UACCESS also lets the kernel recover from a machine check
+ * in user memory (arch/x86/kernel/cpu/mce/severity.c, error_context).
+ */
+#include <linux/linkage.h>
+#include <linux/objtool.h>
+#include <asm/asm.h>
+#include <asm/extable_fixup_types.h>
+#include <asm/page_types.h>
+
+#include "synthjit_specs.h"
+
+	.pushsection .text.synthjit_arena, "ax"
+	.balign PAGE_SIZE, 0xcc
+SYM_CODE_START_NOALIGN(synthjit_arena_paths)
+	ANNOTATE_NOENDBR
+	.skip SYNTHJIT_PATH_SLOT * SYNTHJIT_PATH_SLOTS, 0xcc
+SYM_CODE_END(synthjit_arena_paths)
+	.balign PAGE_SIZE, 0xcc
+SYM_CODE_START_NOALIGN(synthjit_arena_vectors)
+	ANNOTATE_NOENDBR
+	.skip SYNTHJIT_VECTOR_SLOT * SYNTHJIT_VECTOR_SLOTS, 0xcc
+SYM_CODE_END(synthjit_arena_vectors)
+	.balign PAGE_SIZE, 0xcc
+SYM_CODE_START_NOALIGN(synthjit_arena_end)
+	ANNOTATE_NOENDBR
+	.byte 0xcc
+SYM_CODE_END(synthjit_arena_end)
+	.popsection
+
+	/* Both sites are a `rep movsb`, two bytes long. */
+.macro COPY_SITE slot site
+	_ASM_EXTABLE_TYPE(synthjit_arena_paths + \slot * SYNTHJIT_PATH_SLOT + \site, \
+			  synthjit_arena_paths + \slot * SYNTHJIT_PATH_SLOT + \site + 2, \
+			  EX_TYPE_UACCESS)
+.endm
+	.set slot, 0
+	.rept SYNTHJIT_PATH_SLOTS
+	COPY_SITE slot, SYNTHJIT_COPY_SITE_A
+	COPY_SITE slot, SYNTHJIT_COPY_SITE_B
+	.set slot, slot + 1
+	.endr

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The two places where generated code calls compiled code.
+ *
+ * Both are called with interrupts off, on the task's kernel stack, with the
+ * kernel's GS base, at a moment when the stock entry (arch/x86/entry/entry_64.S,
+ * entry_SYSCALL_64) would not yet have run its mitigations. A path needs none,
+ * because it has no return and no indirect branch; compiled code has, so these
+ * thunks do what the stock entry does before it calls C. Clearing the branch
+ * history is a static call that platform.c points at the kernel's own routine if
+ * the CPU needs it. IBRS, IBPB and call depth tracking at entry are not done here:
+ * platform.c refuses CPUs that need them.
+ */
+#include <linux/linkage.h>
+#include <linux/objtool.h>
+#include <linux/static_call_types.h>
+#include <asm/nospec-branch.h>
+#include <asm/unwind_hints.h>
+
+.macro CALL_C function setup
+	pushq	%rbp
+	movq	%rsp, %rbp
+	pushq	%rax
+	pushq	%rcx
+	pushq	%rdx
+	pushq	%rsi
+	pushq	%rdi
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	andq	$-16, %rsp
+	CALL_UNTRAIN_RET
+	call	STATIC_CALL_TRAMP(synthjit_clear_bhb)
+	\setup
+	call	\function
+	leaq	-9*8(%rbp), %rsp
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rdi
+	popq	%rsi
+	popq	%rdx
+	popq	%rcx
+	popq	%rax
+	popq	%rbp
+	RET
+.endm
+
+	.text
+
+/* rdi: pipe, esi: SYNTHJIT_TAIL_* bits. Preserves every register. */
+SYM_CODE_START(synthjit_tail_thunk)
+	ANNOTATE_NOENDBR
+	UNWIND_HINT_FUNC
+	CALL_C	synthjit_tail
+SYM_CODE_END(synthjit_tail_thunk)
+
+/* rax: system call number, rdi: descriptor. Preserves every register. */
+SYM_CODE_START(synthjit_learn_thunk)
+	ANNOTATE_NOENDBR
+	UNWIND_HINT_FUNC
+	CALL_C	synthjit_learn, "movl -8(%rbp), %esi"
+SYM_CODE_END(synthjit_learn_thunk)
+
+	.section .note.GNU-stack, "", @progbits

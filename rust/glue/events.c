@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Watches: kernel events that drop code before an assumption breaks.
+ *
+ * All of them happen in the context of the process concerned, so the drop needs no
+ * other CPU. Probes can be preempted (include/linux/tracepoint.h, __DECLARE_TRACE: SRCU),
+ * so each turns preemption off itself: it writes this CPU's MSR_LSTAR, and no
+ * stop_machine() can take the process out of the list between look-up and use.
+ */
+#include <linux/cleanup.h>
+#include <linux/preempt.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/tracepoint.h>
+
+#include "glue.h"
+
+struct linux_binprm;
+
+/*
+ * kernel/fork.c, copy_process: fires in the parent after copy_files() and before
+ * wake_up_new_task(). copy_files() with CLONE_FILES is the only place that adds a
+ * user to a files_struct, io_uring workers included (create_io_thread).
+ */
+static void on_newtask(void *data, struct task_struct *child, u64 clone_flags)
+{
+	struct synthjit_task *t;
+
+	if (!(clone_flags & (CLONE_THREAD | CLONE_FILES)))
+		return;
+	guard(preempt)();
+	t = synthjit_task_of_current();
+	if (t)
+		synthjit_task_drop(t, SYNTHJIT_EVENT_THREADS);
+}
+
+/* fs/exec.c, exec_binprm: the old image and its close-on-exec descriptors are gone. */
+static void on_exec(void *data, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	struct synthjit_task *t;
+
+	guard(preempt)();
+	t = synthjit_task_of_current();
+	if (t)
+		synthjit_task_drop(t, SYNTHJIT_EVENT_EXEC);
+	else if (old_pid != task->pid)
+		synthjit_task_rehome(task->tgid);
+}
+
+/* kernel/exit.c, do_exit: before exit_files(). */
+static void on_exit(void *data, struct task_struct *task, bool group_dead)
+{
+	struct synthjit_task *t;
+
+	guard(preempt)();
+	t = synthjit_task_of_current();
+	if (t)
+		synthjit_task_exit(t, group_dead);
+	else if (group_dead)
+		synthjit_task_orphan_exit(task->tgid);
+}
+
+static struct watch {
+	const char *name;
+	void *probe;
+	struct tracepoint *tracepoint;
+} watches[] = {
+	{ "task_newtask", on_newtask },
+	{ "sched_process_exec", on_exec },
+	{ "sched_process_exit", on_exit },
+};
+
+static void find(struct tracepoint *tp, void *unused)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(watches); i++)
+		if (!strcmp(tp->name, watches[i].name))
+			watches[i].tracepoint = tp;
+}
+
+/* -ENOENT: this kernel lacks one of the events. */
+int synthjit_events_start(void)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for_each_kernel_tracepoint(find, NULL);
+	for (i = 0; i < ARRAY_SIZE(watches); i++) {
+		struct watch *w = &watches[i];
+
+		ret = w->tracepoint ? tracepoint_probe_register(w->tracepoint, w->probe, NULL) : -ENOENT;
+		if (ret) {
+			pr_err("no tracepoint %s (%d)\n", w->name, ret);
+			w->tracepoint = NULL;
+			synthjit_events_stop();
+			return ret;
+		}
+	}
+	return 0;
+}
+
+/* No probe runs any more when this returns. */
+void synthjit_events_stop(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(watches); i++) {
+		struct watch *w = &watches[i];
+
+		if (w->tracepoint)
+			tracepoint_probe_unregister(w->tracepoint, w->probe, NULL);
+		w->tracepoint = NULL;
+	}
+	tracepoint_synchronize_unregister();
+}

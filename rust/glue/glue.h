@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the C files of the glue share with one another. */
+#ifndef SYNTHJIT_GLUE_H
+#define SYNTHJIT_GLUE_H
+
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+
+#include "synthjit.h"
+#include "synthjit_specs.h"
+
+#undef pr_fmt
+#define pr_fmt(fmt) "synthjit: " fmt
+
+/* symbols.c */
+unsigned long synthjit_symbol(const char *name);
+
+/* platform.c */
+extern unsigned long synthjit_stock_entry;
+extern unsigned long synthjit_bailout_count;
+extern unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
+
+/* arena.S, entry.S */
+extern u8 synthjit_arena_paths[];
+extern u8 synthjit_arena_vectors[];
+extern u8 synthjit_arena_end[];
+void synthjit_tail_thunk(void);
+void synthjit_learn_thunk(void);
+
+/* mirrors.c */
+int synthjit_mirrors_start(void);
+void synthjit_mirrors_stop(void);
+void synthjit_mirrors_watch(bool on);
+bool synthjit_mirrors_intact(void);
+
+/* task.c */
+int synthjit_tasks_start(void);
+void synthjit_tasks_stop(void);
+struct synthjit_task *synthjit_task_of_current(void);
+void synthjit_task_learn(struct synthjit_task *t, u32 call, u32 fd);
+void synthjit_task_drop(struct synthjit_task *t, u32 events);
+void synthjit_task_exit(struct synthjit_task *t, bool group_dead);
+void synthjit_task_orphan_exit(pid_t tgid);
+void synthjit_task_rehome(pid_t tgid);
+
+/* events.c */
+int synthjit_events_start(void);
+void synthjit_events_stop(void);
+
+/* kvm.c */
+int synthjit_kvm_start(void);
+void synthjit_kvm_stop(void);
+
+/* pipe.c */
+void synthjit_tail_stop(void);
+
+#endif

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What this machine is, and whether a trap vector can be used on it.
+ */
+#include <linux/cc_platform.h>
+#include <linux/fs.h>
+#include <linux/fsnotify_backend.h>
+#include <linux/lsm_hooks.h>
+#include <linux/mount.h>
+#include <linux/pipe_fs_i.h>
+#include <linux/random.h>
+#include <linux/static_call.h>
+#include <linux/tick.h>
+#include <asm/cpufeature.h>
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
+
+#include "glue.h"
+
+unsigned long synthjit_stock_entry;
+unsigned long synthjit_bailout_count;
+unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
+
+/* Whether the LSM @id is active (security/lsm_init.c, lsm_enable). Unknown is yes. */
+static bool lsm_active(u64 id)
+{
+	const struct lsm_id **list = (void *)synthjit_symbol("lsm_idlist");
+	u32 *count = (void *)synthjit_symbol("lsm_active_cnt");
+	u32 i;
+
+	if (!list || !count)
+		return true;
+	for (i = 0; i < *count; i++)
+		if (list[i]->id == id)
+			return true;
+	return false;
+}
+
+static void read_lstar(void *different)
+{
+	u64 lstar;
+
+	rdmsrq(MSR_LSTAR, lstar);
+	if (lstar != synthjit_stock_entry)
+		WRITE_ONCE(*(bool *)different, true);
+}
+
+/* Every CPU enters at the kernel's own entry; nobody else took the MSR. */
+static bool stock_entry_everywhere(void)
+{
+	bool different = false;
+	int cpu;
+
+	synthjit_stock_entry = synthjit_symbol("entry_SYSCALL_64");
+	if (!synthjit_stock_entry)
+		return false;
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		smp_call_function_single(cpu, read_lstar, &different, 1);
+	cpus_read_unlock();
+	return !different;
+}
+
+/*
+ * The first reason for which no vector may be used here, or NONE. Each of them
+ * makes the stock entry do work that a path does not, or would undo what the
+ * module does to MSR_LSTAR.
+ */
+synthjit_u32 synthjit_platform_check(void)
+{
+	/* The arena is not mapped in the user's page tables. */
+	if (boot_cpu_has(X86_FEATURE_PTI))
+		return SYNTHJIT_REASON_KPTI;
+	/* SYSCALL does not enter through MSR_LSTAR. */
+	if (boot_cpu_has(X86_FEATURE_FRED))
+		return SYNTHJIT_REASON_FRED;
+	/* An exception inside a path could come from the hypervisor at any load. */
+	if (cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT) || boot_cpu_has(X86_FEATURE_TDX_GUEST))
+		return SYNTHJIT_REASON_MEMORY_ENCRYPTION;
+	if (boot_cpu_has(X86_FEATURE_XENPV))
+		return SYNTHJIT_REASON_XEN_PV;
+	/* Context tracking has work at each entry and exit. */
+	if (tick_nohz_full_enabled())
+		return SYNTHJIT_REASON_NOHZ_FULL;
+	/* IBRS has to be written before any compiled code, tails included. */
+	if (boot_cpu_has(X86_FEATURE_KERNEL_IBRS))
+		return SYNTHJIT_REASON_ENTRY_IBRS;
+	if (boot_cpu_has(X86_FEATURE_ENTRY_IBPB) || boot_cpu_has(X86_FEATURE_CALL_DEPTH))
+		return SYNTHJIT_REASON_ENTRY_MITIGATION;
+	/* The exit clears what a division left behind (amd_clear_divider). */
+	if (boot_cpu_has_bug(X86_BUG_DIV0))
+		return SYNTHJIT_REASON_ENTRY_DIVIDER;
+	/* Their mutex_lock() and mutex_unlock() do more than one exchange. */
+	if (IS_ENABLED(CONFIG_DEBUG_MUTEXES) || IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC))
+		return SYNTHJIT_REASON_DEBUG_LOCKS;
+	/* KVM keeps a copy of MSR_LSTAR and would write ours back on exit. */
+	if (synthjit_symbol("vmx_vcpu_run") || synthjit_symbol("svm_vcpu_run"))
+		return SYNTHJIT_REASON_KVM_HOST;
+	if (lsm_active(LSM_ID_SELINUX))
+		return SYNTHJIT_REASON_LSM_SELINUX;
+	if (lsm_active(LSM_ID_SMACK))
+		return SYNTHJIT_REASON_LSM_SMACK;
+	if (!stock_entry_everywhere())
+		return SYNTHJIT_REASON_FOREIGN_LSTAR;
+	return SYNTHJIT_REASON_NONE;
+}
+
+/*
+ * What the thunks in entry.S call where the stock entry has CLEAR_BRANCH_HISTORY:
+ * nothing, or the kernel's own clear_bhb_loop (arch/x86/entry/entry_64.S), which is
+ * exported to KVM alone. The static call makes it a direct branch.
+ */
+DEFINE_STATIC_CALL_NULL(synthjit_clear_bhb, clear_bhb_loop);
+
+static int prepare_thunks(void)
+{
+	void *clear;
+
+	if (!boot_cpu_has(X86_FEATURE_CLEAR_BHB_LOOP))
+		return 0;
+	clear = (void *)synthjit_symbol("clear_bhb_loop");
+	if (!clear)
+		return -ENOENT;
+	static_call_update(synthjit_clear_bhb, clear);
+	return 0;
+}
+
+/* Fills what the specs and the vector bake in. -ENOENT: a symbol is missing. */
+int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *ground)
+{
+	u32 i;
+	struct vfsmount **pipe_mnt;
+	unsigned long verw_sel;
+
+	synthjit_fill_facts(facts);
+	for (i = 0; i < synthjit_symbol_facts_len; i++) {
+		const struct synthjit_symbol_fact *fact = &synthjit_symbol_facts[i];
+		unsigned long addr = synthjit_symbol(fact->symbol);
+
+		if (!addr) {
+			pr_err("this kernel has no symbol %s\n", fact->symbol);
+			return -ENOENT;
+		}
+		*(u64 *)((u8 *)facts + fact->offset) = addr;
+	}
+
+	pipe_mnt = (void *)synthjit_symbol("pipe_mnt");
+	if (!pipe_mnt)
+		return -ENOENT;
+	verw_sel = synthjit_symbol("x86_verw_sel");
+	if (!verw_sel || prepare_thunks())
+		return -ENOENT;
+	facts->pipe_fsnotify = (unsigned long)&(*pipe_mnt)->mnt_sb->s_fsnotify_info;
+
+	*ground = (struct synthjit_ground) {
+		.smap = boot_cpu_has(X86_FEATURE_SMAP),
+		.ibt = boot_cpu_has(X86_FEATURE_IBT),
+		.verw = boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF),
+		.erms = boot_cpu_has(X86_FEATURE_ERMS) || boot_cpu_has(X86_FEATURE_FSRM),
+		.stock_entry = synthjit_stock_entry,
+		.tail_thunk = (unsigned long)synthjit_tail_thunk,
+		.learn_thunk = (unsigned long)synthjit_learn_thunk,
+		.verw_sel = verw_sel,
+		.bailouts = (unsigned long)&synthjit_bailout_count,
+		.hits = (unsigned long)synthjit_hit_counts,
+		.paths = (unsigned long)synthjit_arena_paths,
+		.vectors = (unsigned long)synthjit_arena_vectors,
+	};
+	return 0;
+}
+
+/* Milliseconds since boot, for back-off delays. */
+synthjit_u64 synthjit_jiffies_ms(void)
+{
+	return jiffies64_to_msecs(get_jiffies_64());
+}
+
+synthjit_u32 synthjit_random(void)
+{
+	return get_random_u32();
+}
+
+synthjit_u64 synthjit_bailouts(void)
+{
+	return READ_ONCE(synthjit_bailout_count);
+}
+
+synthjit_u64 synthjit_hits(synthjit_u32 slot)
+{
+	return slot < SYNTHJIT_PATH_SLOTS ? READ_ONCE(synthjit_hit_counts[slot]) : 0;
+}
+
+void synthjit_hits_clear(synthjit_u32 slot)
+{
+	if (slot < SYNTHJIT_PATH_SLOTS)
+		WRITE_ONCE(synthjit_hit_counts[slot], 0);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The door between the C glue and the Rust module.
+ *
+ * Plain types only: bindgen turns this file into the Rust declarations without
+ * seeing a kernel header. `synthjit_` is C called by Rust or by generated
+ * code, `synthjit_rs_` is Rust called by C.
+ */
+#ifndef SYNTHJIT_H
+#define SYNTHJIT_H
+
+typedef unsigned char synthjit_u8;
+typedef unsigned int synthjit_u32;
+typedef unsigned long long synthjit_u64;
+
+/* One attached process as C sees it: notifier, task work, vector. */
+struct synthjit_task;
+/* A sysfs directory of ours. */
+struct synthjit_dir;
+
+/* What happened to a process since its last work ran (bits). */
+enum {
+	SYNTHJIT_EVENT_THREADS = 1,	/* a task that shares its descriptors was born */
+	SYNTHJIT_EVENT_EXEC = 2,	/* execve succeeded */
+	SYNTHJIT_EVENT_CHANGED = 4,	/* attach, enable, profile: look again */
+	SYNTHJIT_EVENT_RETRY = 8,	/* the back-off delay is over */
+	SYNTHJIT_EVENT_LEARN = 16,	/* the vector met a descriptor that it does not know */
+};
+
+/* What a tail has to do (bits); rust/engine/paths/mod.rs emits them. */
+enum {
+	SYNTHJIT_TAIL_UNLOCK = 1,	/* the mutex is still held */
+	SYNTHJIT_TAIL_WRITE = 2,	/* the call was a write: readers are to be woken */
+	SYNTHJIT_TAIL_ONLY_UNLOCK = 4,	/* nothing was done: no wake-up */
+};
+
+/* Platform facts that belong to no path. Addresses are kernel virtual. */
+struct synthjit_ground {
+	synthjit_u32 smap, ibt, verw, erms;	/* booleans */
+	synthjit_u64 stock_entry;		/* what MSR_LSTAR held at load */
+	synthjit_u64 tail_thunk, learn_thunk;	/* in entry.S */
+	synthjit_u64 verw_sel;			/* operand of verw */
+	synthjit_u64 bailouts;			/* counter that bails increment */
+	synthjit_u64 hits;			/* one counter per path slot */
+	synthjit_u64 paths, vectors;		/* the arena's slots */
+};
+
+/* The current process, seen by itself in process context. */
+struct synthjit_view {
+	synthjit_u32 files_count;	/* users of its descriptor table */
+	synthjit_u32 threads;		/* live tasks of its thread group */
+	synthjit_u32 compat;		/* boolean: a 32-bit image */
+	synthjit_u32 pad;
+	synthjit_u64 task;		/* task_struct */
+	synthjit_u64 kernel_stack;	/* where its pt_regs begin */
+	synthjit_u64 files;		/* its files_struct */
+};
+
+/* One descriptor of the current process. */
+struct synthjit_fd_view {
+	synthjit_u64 f_op;		/* 0: not open */
+	synthjit_u32 f_mode;
+	synthjit_u32 pad;
+};
+
+/* Most edits in one batch. */
+#define SYNTHJIT_MAX_EDITS 8
+
+/* One edit of the arena: `len` bytes at `addr`. */
+struct synthjit_edit {
+	synthjit_u64 addr;
+	const synthjit_u8 *bytes;	/* NULL: fill with int3 */
+	synthjit_u32 len;
+	synthjit_u32 expect_int3;	/* boolean: the place must be int3 now */
+};
+
+/* Files below /sys/kernel/synthjit, for show and store. */
+enum {
+	SYNTHJIT_ATTR_ENABLED,
+	SYNTHJIT_ATTR_ATTACH,
+	SYNTHJIT_ATTR_DETACH,
+	SYNTHJIT_ATTR_PROFILE,
+	SYNTHJIT_ATTR_TRAP_VECTOR,
+	SYNTHJIT_ATTR_PATHS,
+	SYNTHJIT_ATTR_STAT,		/* + index into the statistics */
+	SYNTHJIT_ATTR_PROC_ENABLED = 64,
+	SYNTHJIT_ATTR_PROC_STATE,
+	SYNTHJIT_ATTR_FD_SPEC,
+	SYNTHJIT_ATTR_FD_CODE,
+	SYNTHJIT_ATTR_FD_SIZE,
+	SYNTHJIT_ATTR_FD_ASSUMPTIONS,
+	SYNTHJIT_ATTR_FD_HITS,
+};
+
+/* symbols.c */
+int synthjit_symbols_start(void);
+
+/* platform.c */
+struct synthjit_facts;
+synthjit_u32 synthjit_platform_check(void);
+int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *ground);
+synthjit_u64 synthjit_jiffies_ms(void);
+synthjit_u32 synthjit_random(void);
+synthjit_u64 synthjit_bailouts(void);
+synthjit_u64 synthjit_hits(synthjit_u32 slot);
+void synthjit_hits_clear(synthjit_u32 slot);
+
+/* text.c */
+int synthjit_text_edit(const struct synthjit_edit *edits, synthjit_u32 count);
+
+/* task.c */
+int synthjit_task_attach(int tgid, struct synthjit_task **out);
+void synthjit_task_detach(struct synthjit_task *t);
+void synthjit_task_free(struct synthjit_task *t);
+void synthjit_task_queue(struct synthjit_task *t, synthjit_u32 events);
+void synthjit_task_retry_in(struct synthjit_task *t, synthjit_u32 ms);
+void synthjit_task_publish(struct synthjit_task *t, synthjit_u64 vector);
+void synthjit_task_withdraw(struct synthjit_task *t);
+synthjit_u32 synthjit_mirrors_traced(void);
+int synthjit_quiesce(void);
+int synthjit_find_process(int tgid);
+
+/* pipe.c */
+void synthjit_view_current(struct synthjit_view *view);
+void synthjit_view_fd(synthjit_u32 fd, struct synthjit_fd_view *view);
+
+/* sysfs.c */
+int synthjit_sysfs_start(void);
+void synthjit_sysfs_close(void);
+void synthjit_sysfs_stop(void);
+struct synthjit_dir *synthjit_sysfs_add_process(int tgid);
+struct synthjit_dir *synthjit_sysfs_add_path(struct synthjit_dir *process, int tgid, synthjit_u32 fd,
+					     synthjit_u32 is_read);
+void synthjit_sysfs_remove(struct synthjit_dir *dir);
+void synthjit_sysfs_remove_now(void);
+void synthjit_tidy_soon(void);
+
+/* module.c: everything that starts and stops with the module */
+int synthjit_glue_start(void);
+void synthjit_glue_stop(void);
+int synthjit_watch(void);
+void synthjit_unwatch(void);
+
+/* Rust called by C. Contexts are given where they are defined. */
+void synthjit_rs_work(struct synthjit_task *t, int tgid, synthjit_u32 events, synthjit_u32 call,
+		      synthjit_u32 fd);
+void synthjit_rs_tidy(void);
+void synthjit_rs_platform_lost(synthjit_u32 reason);
+void synthjit_rs_exited(struct synthjit_task *t, int tgid);
+long synthjit_rs_show(synthjit_u32 attr, int tgid, synthjit_u32 fd, synthjit_u32 is_read, char *buf,
+		      unsigned long size, unsigned long offset);
+long synthjit_rs_store(synthjit_u32 attr, int tgid, const char *buf, unsigned long size);
+extern const char *const synthjit_rs_stat_names[];
+
+#endif

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /sys/kernel/synthjit: directories and files. What they say is Rust's.
+ *
+ * A directory knows the process and descriptor that it speaks of by number, never
+ * by pointer: Rust looks them up under its lock, so a file may be read while its
+ * subject goes away. Removing a directory waits for reads of its files
+ * (fs/kernfs), hence it is put on a list, which is worked off where no lock that
+ * show and store take is held.
+ */
+#include <linux/kobject.h>
+#include <linux/slab.h>
+#include <linux/sysfs.h>
+
+#include "glue.h"
+
+struct synthjit_dir {
+	struct kobject kobj;
+	struct synthjit_dir *sub;	/* fds, of a process */
+	struct list_head node;		/* doomed */
+	int tgid;
+	u32 fd, is_read;
+	bool is_path;
+};
+
+struct dir_file {
+	struct attribute attr;
+	u32 id;
+};
+
+#define ATTR(_name, _mode, _id) \
+	static struct dir_file attr_##_name = { \
+		.attr = { .name = __stringify(_name), .mode = _mode }, .id = SYNTHJIT_ATTR_##_id }
+
+ATTR(enabled, 0644, ENABLED);
+ATTR(attach, 0200, ATTACH);
+ATTR(detach, 0200, DETACH);
+ATTR(profile, 0644, PROFILE);
+ATTR(trap_vector, 0444, TRAP_VECTOR);
+ATTR(paths, 0444, PATHS);
+ATTR(state, 0444, PROC_STATE);
+ATTR(spec, 0444, FD_SPEC);
+ATTR(size, 0444, FD_SIZE);
+ATTR(assumptions, 0444, FD_ASSUMPTIONS);
+ATTR(hits, 0444, FD_HITS);
+static struct dir_file attr_process_enabled = {
+	.attr = { .name = "enabled", .mode = 0644 }, .id = SYNTHJIT_ATTR_PROC_ENABLED };
+
+static struct attribute *root_attrs[] = {
+	&attr_enabled.attr, &attr_attach.attr, &attr_detach.attr, &attr_profile.attr, NULL };
+static struct attribute *platform_attrs[] = { &attr_trap_vector.attr, &attr_paths.attr, NULL };
+static struct attribute *process_attrs[] = { &attr_process_enabled.attr, &attr_state.attr, NULL };
+static struct attribute *path_attrs[] = {
+	&attr_spec.attr, &attr_size.attr, &attr_assumptions.attr, &attr_hits.attr, NULL };
+
+static struct synthjit_dir *to_dir(struct kobject *kobj)
+{
+	return container_of(kobj, struct synthjit_dir, kobj);
+}
+
+static ssize_t show(struct kobject *kobj, struct attribute *attr, char *buf)
+{
+	struct synthjit_dir *dir = to_dir(kobj);
+	u32 id = container_of(attr, struct dir_file, attr)->id;
+
+	return synthjit_rs_show(id, dir->tgid, dir->fd, dir->is_read, buf, PAGE_SIZE, 0);
+}
+
+static ssize_t store(struct kobject *kobj, struct attribute *attr, const char *buf, size_t size)
+{
+	struct synthjit_dir *dir = to_dir(kobj);
+	u32 id = container_of(attr, struct dir_file, attr)->id;
+
+	return synthjit_rs_store(id, dir->tgid, buf, size);
+}
+
+static ssize_t read_code(struct file *file, struct kobject *kobj, const struct bin_attribute *attr,
+			 char *buf, loff_t offset, size_t size)
+{
+	struct synthjit_dir *dir = to_dir(kobj);
+
+	return synthjit_rs_show(SYNTHJIT_ATTR_FD_CODE, dir->tgid, dir->fd, dir->is_read, buf, size,
+				offset);
+}
+
+static const struct bin_attribute attr_code = {
+	.attr = { .name = "code", .mode = 0400 },
+	.read = read_code,
+};
+
+static const struct sysfs_ops dir_ops = { .show = show, .store = store };
+
+static void release(struct kobject *kobj)
+{
+	kfree(to_dir(kobj));
+}
+
+static const struct kobj_type dir_type = { .release = release, .sysfs_ops = &dir_ops };
+
+static const struct synthjit_dir nothing;
+static struct synthjit_dir *root, *platform, *stats, *processes;
+static struct dir_file *stat_attrs;
+
+static struct synthjit_dir *new_dir(struct kobject *parent, struct attribute **attrs,
+				    const struct synthjit_dir *about, const char *name)
+{
+	struct synthjit_dir *dir = kmemdup(about, sizeof(*about), GFP_KERNEL);
+
+	if (!dir)
+		return NULL;
+	if (kobject_init_and_add(&dir->kobj, &dir_type, parent, "%s", name) ||
+	    (attrs && sysfs_create_files(&dir->kobj, (const struct attribute *const *)attrs)) ||
+	    (dir->is_path && sysfs_create_bin_file(&dir->kobj, &attr_code))) {
+		kobject_put(&dir->kobj);
+		return NULL;
+	}
+	return dir;
+}
+
+static void destroy(struct synthjit_dir *dir)
+{
+	if (!dir)
+		return;
+	destroy(dir->sub);
+	kobject_del(&dir->kobj);
+	kobject_put(&dir->kobj);
+}
+
+static LIST_HEAD(doomed);
+static DEFINE_SPINLOCK(doomed_lock);
+
+/* Any context. The directory goes with the next synthjit_sysfs_remove_now(). */
+void synthjit_sysfs_remove(struct synthjit_dir *dir)
+{
+	spin_lock(&doomed_lock);
+	list_add_tail(&dir->node, &doomed);
+	spin_unlock(&doomed_lock);
+	synthjit_tidy_soon();
+}
+
+/* Process context, holding no lock that show and store take: waits for them. */
+void synthjit_sysfs_remove_now(void)
+{
+	struct synthjit_dir *dir, *next;
+	LIST_HEAD(now);
+
+	spin_lock(&doomed_lock);
+	list_splice_init(&doomed, &now);
+	spin_unlock(&doomed_lock);
+	list_for_each_entry_safe(dir, next, &now, node)
+		destroy(dir);
+}
+
+/* NULL: no memory. */
+struct synthjit_dir *synthjit_sysfs_add_process(int tgid)
+{
+	struct synthjit_dir about = { .tgid = tgid };
+	struct synthjit_dir *dir;
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d", tgid);
+	dir = new_dir(&processes->kobj, process_attrs, &about, name);
+	if (!dir)
+		return NULL;
+	dir->sub = new_dir(&dir->kobj, NULL, &about, "fds");
+	if (!dir->sub) {
+		destroy(dir);
+		return NULL;
+	}
+	return dir;
+}
+
+/* NULL: no memory. */
+struct synthjit_dir *synthjit_sysfs_add_path(struct synthjit_dir *process, int tgid, synthjit_u32 fd,
+					     synthjit_u32 is_read)
+{
+	struct synthjit_dir about = { .tgid = tgid, .fd = fd, .is_read = is_read, .is_path = true };
+	char name[24];
+
+	snprintf(name, sizeof(name), "%u.%s", fd, is_read ? "read" : "write");
+	return new_dir(&process->sub->kobj, path_attrs, &about, name);
+}
+
+static int add_stats(void)
+{
+	unsigned int n = 0, i;
+
+	while (synthjit_rs_stat_names[n])
+		n++;
+	stat_attrs = kcalloc(n, sizeof(*stat_attrs), GFP_KERNEL);
+	if (!stat_attrs)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		stat_attrs[i].attr.name = synthjit_rs_stat_names[i];
+		stat_attrs[i].attr.mode = 0444;
+		stat_attrs[i].id = SYNTHJIT_ATTR_STAT + i;
+		sysfs_attr_init(&stat_attrs[i].attr);
+		if (sysfs_create_file(&stats->kobj, &stat_attrs[i].attr))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Files are usable as soon as they exist, so this comes last at load. */
+int synthjit_sysfs_start(void)
+{
+	root = new_dir(kernel_kobj, NULL, &nothing, "synthjit");
+	if (!root)
+		return -ENOMEM;
+	platform = new_dir(&root->kobj, platform_attrs, &nothing, "platform");
+	stats = new_dir(&root->kobj, NULL, &nothing, "stats");
+	processes = new_dir(&root->kobj, NULL, &nothing, "processes");
+	if (!platform || !stats || !processes || add_stats() ||
+	    sysfs_create_files(&root->kobj, (const struct attribute *const *)root_attrs)) {
+		synthjit_sysfs_stop();
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* No attach or detach is running, and none can come, when this returns. */
+void synthjit_sysfs_close(void)
+{
+	if (root)
+		sysfs_remove_files(&root->kobj, (const struct attribute *const *)root_attrs);
+}
+
+/* After the last process directory is gone. */
+void synthjit_sysfs_stop(void)
+{
+	synthjit_sysfs_close();
+	destroy(processes);
+	destroy(stats);
+	destroy(platform);
+	destroy(root);
+	processes = stats = platform = root = NULL;
+	kfree(stat_attrs);
+	stat_attrs = NULL;
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a person does through sysfs: attach, detach, switch on and off.
+
+use crate::engine::backoff::Backoff;
+use crate::engine::specs::Reason;
+use crate::engine::state::{Event, State as Life};
+use crate::glue::{self, c, Dir, Task};
+use crate::state::{Process, CHANGE, STATE};
+use crate::work;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Attaches process `tgid`. It is specialised when it next passes through the kernel.
+///
+/// `ESRCH`: no such process; `EINVAL`: a kernel thread; `EEXIST`: attached already;
+/// `EOPNOTSUPP`: no vectors on this platform; `ENOMEM`.
+pub(crate) fn attach(tgid: i32) -> Result {
+    let _change = CHANGE.lock();
+    {
+        let mut state = STATE.lock();
+        if state.platform != Reason::None {
+            pr_info!("attach {tgid} refused: {}\n", state.platform.text());
+            state.code.counters.refused = state.code.counters.refused.wrapping_add(1);
+            return Err(unsupported());
+        }
+        if state.process(tgid).is_some() {
+            return Err(EEXIST);
+        }
+    }
+    glue::find_process(tgid)?;
+    glue::watch()?;
+    let attached = insert(tgid);
+    if attached.is_err() {
+        unwatch_if_last();
+    }
+    attached
+}
+
+/// `EOPNOTSUPP`, for which the kernel crate has no name.
+fn unsupported() -> Error {
+    // CAST: The constant is small.
+    Error::from_errno(-(kernel::bindings::EOPNOTSUPP as i32))
+}
+
+/// Under CHANGE.
+fn insert(tgid: i32) -> Result {
+    // A directory of the same name may still be waiting to go.
+    glue::remove_dirs_now();
+    let dir = Arc::new(Dir::process(tgid)?, GFP_KERNEL)?;
+    let task = Task::attach(tgid)?;
+    let process = Process {
+        tgid,
+        enabled: true,
+        life: Life::Pending,
+        vector: None,
+        paths: KVec::new(),
+        without: KVec::new(),
+        forget_at: 0,
+        broken: Backoff::new(),
+        fruitless: Backoff::new(),
+        not_before: 0,
+        dir: Some(dir),
+        task,
+    };
+    // On failure the notifier is taken off before the object goes.
+    let process = match KBox::new_uninit(GFP_KERNEL) {
+        Ok(place) => place.write(process),
+        Err(e) => {
+            process.task.detach();
+            return Err(e.into());
+        }
+    };
+    let mut state = STATE.lock();
+    if state.processes.reserve(1, GFP_KERNEL).is_err() {
+        drop(state);
+        process.task.detach();
+        return Err(ENOMEM);
+    }
+    process.task.queue(c::SYNTHJIT_EVENT_CHANGED);
+    // Room was reserved above.
+    let _ = state.processes.push_within_capacity(process);
+    Ok(())
+}
+
+/// Detaches process `tgid`: it is on the stock path when this returns. `ENOENT`: not attached;
+/// `ESRCH`: no such process; `EINVAL`: a kernel thread.
+pub(crate) fn detach(tgid: i32) -> Result {
+    let _change = CHANGE.lock();
+    match take_out(tgid) {
+        Some(()) => Ok(()),
+        None => glue::find_process(tgid).and(Err(ENOENT)),
+    }
+}
+
+/// Under CHANGE. Whoever sees the process gone sees its code gone too.
+fn take_out(tgid: i32) -> Option<()> {
+    let process = {
+        let mut state = STATE.lock();
+        let state = &mut *state;
+        let at = state.processes.iter().position(|p| p.tgid == tgid)?;
+        let p = state.processes.get_mut(at)?;
+        let quiesced = p.task.detach();
+        work::strip(&mut state.code, p, &quiesced);
+        state.processes.remove(at).ok()?
+    };
+    drop(process);
+    glue::remove_dirs_now();
+    unwatch_if_last();
+    Some(())
+}
+
+fn unwatch_if_last() {
+    if STATE.lock().processes.is_empty() {
+        glue::unwatch();
+    }
+}
+
+/// Detaches process `tgid` after its exit, unless somebody did before.
+pub(crate) fn exited(task: *mut c::synthjit_task, tgid: i32) {
+    let _change = CHANGE.lock();
+    if STATE.lock().process(tgid).is_some_and(|p| p.task.is(task)) {
+        take_out(tgid);
+    }
+}
+
+/// Detaches everything, for unload.
+pub(crate) fn detach_all() {
+    let _change = CHANGE.lock();
+    loop {
+        let Some(tgid) = STATE.lock().processes.first().map(|p| p.tgid) else {
+            break;
+        };
+        take_out(tgid);
+    }
+}
+
+/// Stock path after the next [`glue::quiesce`]; what comes then is the process's own work.
+fn look_again(p: &mut Process) {
+    p.task.withdraw();
+    p.life = p.life.after(Event::Renew).unwrap_or(p.life);
+    p.life = p.life.after(Event::Retry).unwrap_or(p.life);
+    p.task.queue(c::SYNTHJIT_EVENT_CHANGED);
+}
+
+/// Switches specialisation on or off for all. Off: every process is on the stock path
+/// when this returns.
+pub(crate) fn enable(on: bool) -> Result {
+    {
+        let mut state = STATE.lock();
+        state.enabled = on;
+        for p in &mut state.processes {
+            look_again(p);
+        }
+    }
+    glue::quiesce()
+}
+
+/// No vector may be used from now on; none is when this returns.
+pub(crate) fn lose_platform(reason: Reason) {
+    pr_warn!("trap vector refused from now on: {}\n", reason.text());
+    {
+        let mut state = STATE.lock();
+        state.platform = reason;
+        for p in &mut state.processes {
+            look_again(p);
+        }
+    }
+    if glue::quiesce().is_err() {
+        pr_err!(
+            "no memory to stop all CPUs; processes leave their vectors as they are scheduled\n"
+        );
+    }
+}
+
+/// The same for one process. `ENOENT`: not attached.
+pub(crate) fn enable_process(tgid: i32, on: bool) -> Result {
+    {
+        let mut state = STATE.lock();
+        let p = state
+            .processes
+            .iter_mut()
+            .find(|p| p.tgid == tgid)
+            .ok_or(ENOENT)?;
+        p.enabled = on;
+        look_again(p);
+    }
+    glue::quiesce()
+}
+
+/// Switches the counting of hits. Paths are made anew, as they are used.
+pub(crate) fn profile(on: bool) -> Result {
+    {
+        let mut state = STATE.lock();
+        if state.code.profile == on {
+            return Ok(());
+        }
+        state.code.profile = on;
+        for p in &state.processes {
+            p.task.queue(c::SYNTHJIT_EVENT_CHANGED);
+        }
+    }
+    Ok(())
+}

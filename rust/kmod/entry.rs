@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What C calls. C header: `rust/glue/synthjit.h`.
+
+use crate::engine::specs::Reason;
+use crate::glue::c;
+use crate::{control, sysfs, work};
+use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
+
+/// The names of `stats/`, as C wants them: NULL-terminated.
+#[repr(transparent)]
+pub(crate) struct Names([*const c_char; sysfs::STAT_NAMES.len() + 1]);
+
+// SAFETY: The pointers are to string literals.
+unsafe impl Sync for Names {}
+
+const fn names() -> Names {
+    let mut list = [core::ptr::null(); sysfs::STAT_NAMES.len() + 1];
+    let mut i = 0;
+    while i < sysfs::STAT_NAMES.len() {
+        list[i] = sysfs::STAT_NAMES[i].as_ptr();
+        i += 1;
+    }
+    Names(list)
+}
+
+/// Read by `rust/glue/sysfs.c`.
+#[no_mangle]
+pub(crate) static synthjit_rs_stat_names: Names = names();
+
+/// Task work of an attached process: process context, no locks held.
+#[no_mangle]
+pub(crate) extern "C" fn synthjit_rs_work(
+    task: *mut c::synthjit_task,
+    tgid: c_int,
+    events: c_uint,
+    call: c_uint,
+    fd: c_uint,
+) {
+    work::run(task, tgid, events, call, fd);
+}
+
+/// From the loading of a module that cannot live beside vectors: process context.
+#[no_mangle]
+pub(crate) extern "C" fn synthjit_rs_platform_lost(reason: c_uint) {
+    control::lose_platform(Reason::from_number(reason));
+}
+
+/// Workqueue context: directories follow paths.
+#[no_mangle]
+pub(crate) extern "C" fn synthjit_rs_tidy() {
+    work::tidy();
+}
+
+/// Workqueue context, after an attached process has gone.
+#[no_mangle]
+pub(crate) extern "C" fn synthjit_rs_exited(task: *mut c::synthjit_task, tgid: c_int) {
+    control::exited(task, tgid);
+}
+
+/// Shows a file. Returns its length or a negative errno.
+///
+/// # Safety
+///
+/// `buf` must be valid for `size` bytes.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn synthjit_rs_show(
+    attr: c_uint,
+    tgid: c_int,
+    fd: c_uint,
+    is_read: c_uint,
+    buf: *mut c_char,
+    size: c_ulong,
+    offset: c_ulong,
+) -> c_long {
+    // SAFETY: By the function's contract. CAST: usize is 64 bits wide here.
+    let out = unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), size as usize) };
+    match sysfs::show(attr, (tgid, fd, is_read != 0), out, offset as usize) {
+        Ok(len) => len as c_long,
+        Err(e) => e.to_errno().into(),
+    }
+}
+
+/// Takes what was written to a file. Returns `size` or a negative errno.
+///
+/// # Safety
+///
+/// `buf` must be valid for `size` bytes.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn synthjit_rs_store(
+    attr: c_uint,
+    tgid: c_int,
+    buf: *const c_char,
+    size: c_ulong,
+) -> c_long {
+    // SAFETY: By the function's contract. CAST: usize is 64 bits wide here.
+    let text = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), size as usize) };
+    match sysfs::store(attr, tgid, text) {
+        Ok(()) => size as c_long,
+        Err(e) => e.to_errno().into(),
+    }
+}

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe names for what the C glue offers.
+//!
+//! Everything unsafe that the module does towards C is in this file. C header:
+//! `rust/glue/synthjit.h`, which states the contexts.
+
+use crate::engine::paths::tail;
+use crate::engine::specs::{layout, Facts, Reason};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+/// The declarations that bindgen makes from `rust/glue/synthjit.h`.
+#[allow(
+    clippy::all,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub
+)]
+pub(crate) mod c {
+    include!(env!("SYNTHJIT_GLUE"));
+}
+
+// Generated code and the C tail must mean the same by these bits.
+const _: () = assert!(
+    tail::UNLOCK == c::SYNTHJIT_TAIL_UNLOCK
+        && tail::WRITER == c::SYNTHJIT_TAIL_WRITE
+        && tail::NOTHING_ELSE == c::SYNTHJIT_TAIL_ONLY_UNLOCK
+);
+
+pub(crate) use c::synthjit_fd_view as FdView;
+pub(crate) use c::synthjit_ground as Ground;
+pub(crate) use c::synthjit_view as View;
+
+/// Proof that no CPU is inside code that was withdrawn before, and none will be.
+///
+/// Two acts give it: a pass of `stop_machine()`, or being the one task that could
+/// run the code, in the kernel, after it was withdrawn.
+pub(crate) struct Quiesced(());
+
+/// The C side of an attached process. Freed on drop, which needs it detached or gone.
+pub(crate) struct Task(NonNull<c::synthjit_task>);
+
+// SAFETY: The C object is reference counted and its fields are changed by atomics,
+// under `stop_machine()` or by the task itself, as `rust/glue/task.c` lays down.
+unsafe impl Send for Task {}
+// SAFETY: As above.
+unsafe impl Sync for Task {}
+
+impl Task {
+    /// Links a notifier to the leader of process `tgid`. `ESRCH`: no such process;
+    /// `EINVAL`: a kernel thread; `ENOMEM`.
+    pub(crate) fn attach(tgid: i32) -> Result<Self> {
+        let mut task = core::ptr::null_mut();
+        // SAFETY: `task` is a valid place for the result.
+        to_result(unsafe { c::synthjit_task_attach(tgid, &mut task) })?;
+        NonNull::new(task).map(Self).ok_or(EINVAL)
+    }
+
+    /// Whether this is the object that C calls `task`.
+    pub(crate) fn is(&self, task: *mut c::synthjit_task) -> bool {
+        self.0.as_ptr() == task
+    }
+
+    /// Unlinks the notifier, wherever the task is.
+    pub(crate) fn detach(&self) -> Quiesced {
+        // SAFETY: `self.0` is alive: the owner's reference is ours until drop.
+        unsafe { c::synthjit_task_detach(self.0.as_ptr()) };
+        Quiesced(())
+    }
+
+    /// Has the task run [`crate::work::run`] when it next leaves the kernel.
+    pub(crate) fn queue(&self, events: u32) {
+        // SAFETY: As in `detach`.
+        unsafe { c::synthjit_task_queue(self.0.as_ptr(), events) };
+    }
+
+    /// Queues an `EVENT_RETRY` in `ms` milliseconds, instead of an earlier such request.
+    pub(crate) fn retry_in(&self, ms: u32) {
+        // SAFETY: As in `detach`.
+        unsafe { c::synthjit_task_retry_in(self.0.as_ptr(), ms) };
+    }
+
+    /// By the task itself: enters through `vector` from now on; 0 is the stock entry.
+    pub(crate) fn publish(&self, vector: u64) -> Quiesced {
+        // SAFETY: As in `detach`; only `work` calls this, in the task's own context.
+        unsafe { c::synthjit_task_publish(self.0.as_ptr(), vector) };
+        // The only task that could be inside the older vector is here instead.
+        Quiesced(())
+    }
+
+    /// By anybody: stock entry for the task once [`quiesce`] has returned.
+    pub(crate) fn withdraw(&self) {
+        // SAFETY: As in `detach`.
+        unsafe { c::synthjit_task_withdraw(self.0.as_ptr()) };
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // SAFETY: The owner's reference is given back here and nowhere else.
+        unsafe { c::synthjit_task_free(self.0.as_ptr()) };
+    }
+}
+
+/// Returns when every CPU has scheduled its task out once.
+pub(crate) fn quiesce() -> Result {
+    // SAFETY: No preconditions but process context, which all callers are in.
+    to_result(unsafe { c::synthjit_quiesce() })
+}
+
+/// A directory below `/sys/kernel/synthjit`. Once dropped it is removed by the next
+/// [`remove_dirs_now`], since removal waits for reads of its files.
+pub(crate) struct Dir(NonNull<c::synthjit_dir>);
+
+// SAFETY: The C object is a kobject; nothing of it is bound to a thread.
+unsafe impl Send for Dir {}
+// SAFETY: As above; sysfs has its own locks.
+unsafe impl Sync for Dir {}
+
+impl Dir {
+    /// `processes/TGID`.
+    pub(crate) fn process(tgid: i32) -> Result<Self> {
+        // SAFETY: sysfs was started before anything can be attached.
+        NonNull::new(unsafe { c::synthjit_sysfs_add_process(tgid) })
+            .map(Self)
+            .ok_or(ENOMEM)
+    }
+
+    /// `processes/TGID/fds/FD.CALL`, below this process's directory.
+    pub(crate) fn path(&self, tgid: i32, fd: u32, is_read: bool) -> Result<Self> {
+        // SAFETY: `self.0` is alive until drop.
+        NonNull::new(unsafe {
+            c::synthjit_sysfs_add_path(self.0.as_ptr(), tgid, fd, is_read.into())
+        })
+        .map(Self)
+        .ok_or(ENOMEM)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // SAFETY: Made by C and removed here only.
+        unsafe { c::synthjit_sysfs_remove(self.0.as_ptr()) };
+    }
+}
+
+/// One edit of the arena.
+#[derive(Clone, Copy)]
+pub(crate) enum Edit<'a> {
+    /// Code for a place that holds `int3` now.
+    Code(u64, &'a [u8]),
+    /// `int3` over a place, given by address and length.
+    Poison(u64, usize),
+}
+
+impl Edit<'_> {
+    fn to_c(self) -> c::synthjit_edit {
+        // CAST: Slots are smaller than a page.
+        match self {
+            Self::Code(addr, bytes) => c::synthjit_edit {
+                addr,
+                bytes: bytes.as_ptr(),
+                len: bytes.len() as u32,
+                expect_int3: 1,
+            },
+            Self::Poison(addr, len) => c::synthjit_edit {
+                addr,
+                bytes: core::ptr::null(),
+                len: len as u32,
+                expect_int3: 0,
+            },
+        }
+    }
+}
+
+/// Edits that are made together: all or none, in one go.
+pub(crate) struct Edits<'a> {
+    list: [c::synthjit_edit; c::SYNTHJIT_MAX_EDITS as usize],
+    count: usize,
+    slices: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Edits<'a> {
+    pub(crate) fn new() -> Self {
+        Self {
+            list: Default::default(),
+            count: 0,
+            slices: PhantomData,
+        }
+    }
+
+    /// Adds an edit. When the batch is full, `int3` that does not fit is left to another
+    /// batch: `false`.
+    pub(crate) fn add(&mut self, edit: Edit<'a>) -> bool {
+        let place = self.list.get_mut(self.count);
+        let done = place.is_some();
+        if let Some(place) = place {
+            *place = edit.to_c();
+            self.count = self.count.wrapping_add(1);
+        }
+        done
+    }
+
+    /// Makes the edits; see `rust/glue/text.c`. A place that gets code must hold `int3`.
+    pub(crate) fn make(&self) -> Result {
+        if self.count == 0 {
+            return Ok(());
+        }
+        // SAFETY: The slices are borrowed for `'a`; `count` entries were filled in.
+        // CAST: The list is short.
+        to_result(unsafe { c::synthjit_text_edit(self.list.as_ptr(), self.count as u32) })
+    }
+}
+
+/// The bytes of the path slot at `addr`, which a machine's `path_addr` gave.
+pub(crate) fn slot_bytes(addr: u64) -> &'static [u8; layout::PATH_SLOT] {
+    // SAFETY: Path slots are module text, readable as long as this code is. They are edited
+    // only under STATE, which the callers hold.
+    unsafe { &*(addr as *const [u8; layout::PATH_SLOT]) }
+}
+
+/// The current process. Process context.
+pub(crate) fn view_current() -> View {
+    let mut view = View::default();
+    // SAFETY: `view` is a valid place.
+    unsafe { c::synthjit_view_current(&mut view) };
+    view
+}
+
+/// Descriptor `fd` of the current process. Process context.
+pub(crate) fn view_fd(fd: u32) -> FdView {
+    let mut view = FdView::default();
+    // SAFETY: `view` is a valid place.
+    unsafe { c::synthjit_view_fd(fd, &mut view) };
+    view
+}
+
+/// Whether a mirror is traced at this moment.
+pub(crate) fn mirrors_traced() -> bool {
+    // SAFETY: Any context; without mirrors the answer is no.
+    unsafe { c::synthjit_mirrors_traced() != 0 }
+}
+
+/// The first reason against a trap vector on this machine.
+pub(crate) fn check_platform() -> Reason {
+    // SAFETY: Process context, which module load is.
+    Reason::from_number(unsafe { c::synthjit_platform_check() })
+}
+
+/// What the specs bake in on this machine. `ENOENT`: a symbol is missing.
+pub(crate) fn load_facts() -> Result<(Facts, Ground)> {
+    let mut facts = Facts::default();
+    let mut ground = Ground::default();
+    // SAFETY: `Facts` and `struct synthjit_facts` are generated with one layout.
+    to_result(unsafe { c::synthjit_load_facts((&raw mut facts).cast(), &mut ground) })?;
+    Ok((facts, ground))
+}
+
+/// `ESRCH`: no process has this number; `EINVAL`: it is a kernel thread.
+pub(crate) fn find_process(tgid: i32) -> Result {
+    // SAFETY: Process context.
+    to_result(unsafe { c::synthjit_find_process(tgid) })
+}
+
+/// Symbol resolution, which everything else at load needs.
+pub(crate) fn start_symbols() -> Result {
+    // SAFETY: Called once, at load.
+    to_result(unsafe { c::synthjit_symbols_start() })
+}
+
+/// Starts notifiers and mirrors.
+pub(crate) fn start() -> Result {
+    // SAFETY: Called once, at load.
+    to_result(unsafe { c::synthjit_glue_start() })
+}
+
+/// Stops what [`start`] started. Every process must be detached.
+pub(crate) fn stop() {
+    // SAFETY: Called once, at unload, after a successful `start`.
+    unsafe { c::synthjit_glue_stop() };
+}
+
+/// Starts the watches, before the first process is attached. Idempotent.
+pub(crate) fn watch() -> Result {
+    // SAFETY: Under the lock that serialises attach and detach.
+    to_result(unsafe { c::synthjit_watch() })
+}
+
+/// Ends the periodic look at mirrors, after the last process was detached.
+pub(crate) fn unwatch() {
+    // SAFETY: Under the lock that serialises attach and detach.
+    unsafe { c::synthjit_unwatch() };
+}
+
+/// Shows the files of `/sys/kernel/synthjit`.
+pub(crate) fn start_sysfs() -> Result {
+    // SAFETY: Called once, last at load.
+    to_result(unsafe { c::synthjit_sysfs_start() })
+}
+
+/// No attach or detach runs or can come when this returns.
+pub(crate) fn close_sysfs() {
+    // SAFETY: After a successful `start_sysfs`.
+    unsafe { c::synthjit_sysfs_close() };
+}
+
+/// Removes the directories that were dropped. Not under the lock that `show` takes.
+pub(crate) fn remove_dirs_now() {
+    // SAFETY: Process context, holding no lock that readers of our files take.
+    unsafe { c::synthjit_sysfs_remove_now() };
+}
+
+/// Has [`crate::work::tidy`] run a moment later.
+pub(crate) fn tidy_soon() {
+    // SAFETY: After `start`, which all callers are.
+    unsafe { c::synthjit_tidy_soon() };
+}
+
+/// Removes what is left of `/sys/kernel/synthjit`.
+pub(crate) fn stop_sysfs() {
+    // SAFETY: After a successful `start_sysfs`, all process directories gone.
+    unsafe { c::synthjit_sysfs_stop() };
+}
+
+/// Milliseconds since boot.
+pub(crate) fn now_ms() -> u64 {
+    // SAFETY: Any context.
+    unsafe { c::synthjit_jiffies_ms() }
+}
+
+/// 32 random bits.
+pub(crate) fn random() -> u32 {
+    // SAFETY: Any context.
+    unsafe { c::synthjit_random() }
+}
+
+/// Calls that paths gave back to the stock entry since load.
+pub(crate) fn bailouts() -> u64 {
+    // SAFETY: Any context.
+    unsafe { c::synthjit_bailouts() }
+}
+
+/// Hits of the path in slot `slot`, counted while profiling.
+pub(crate) fn hits(slot: usize) -> u64 {
+    // SAFETY: C checks the range. CAST: slots are few.
+    unsafe { c::synthjit_hits(slot as u32) }
+}
+
+/// Sets the hits of slot `slot` to 0.
+pub(crate) fn clear_hits(slot: usize) {
+    // SAFETY: C checks the range. CAST: slots are few.
+    unsafe { c::synthjit_hits_clear(slot as u32) };
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the module knows: the machine, the attached processes, their code.
+//!
+//! Locks, outermost first:
+//!
+//! 1. [`CHANGE`]: held by whoever adds or removes processes, paths and their directories.
+//!    Files of per-process directories never take it, so directories are removed under it.
+//! 2. [`STATE`]: the data. Held for short, but text is written under it (it may sleep).
+
+use crate::engine::admit::Call;
+use crate::engine::arena::Arena;
+use crate::engine::backoff::Backoff;
+use crate::engine::paths::PathKind;
+use crate::engine::specs::{Facts, Reason};
+use crate::engine::state::State as Life;
+use crate::engine::Ground;
+use crate::glue::{self, Dir, Task};
+use crate::synth::{Retired, Scratch, Used};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised first thing at load.
+    pub(crate) unsafe(uninit) static CHANGE: Mutex<()> = ();
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised first thing at load.
+    pub(crate) unsafe(uninit) static STATE: Mutex<State> = State::new();
+}
+
+/// A path that is live for one descriptor and call.
+pub(crate) struct Path {
+    pub(crate) kind: PathKind,
+    pub(crate) call: Call,
+    pub(crate) fd: u32,
+    /// `file.f_mode` that it guards.
+    pub(crate) f_mode: u32,
+    pub(crate) code: Used,
+    /// Kernel address at which the vector enters it.
+    pub(crate) entry: u64,
+    /// `None` until [`crate::work::tidy`] has made the directory.
+    pub(crate) dir: Option<Dir>,
+}
+
+/// A descriptor that has no path for a call, which spares it further looks.
+pub(crate) struct Without {
+    pub(crate) fd: u32,
+    pub(crate) call: Call,
+}
+
+/// One attached process.
+pub(crate) struct Process {
+    pub(crate) tgid: i32,
+    pub(crate) enabled: bool,
+    pub(crate) life: Life,
+    pub(crate) vector: Option<Used>,
+    pub(crate) paths: KVec<Path>,
+    pub(crate) without: KVec<Without>,
+    /// When `without` is forgotten, in milliseconds since boot.
+    pub(crate) forget_at: u64,
+    /// Penalty for assumptions that break.
+    pub(crate) broken: Backoff,
+    /// Penalty for looking at descriptors without a path again.
+    pub(crate) fruitless: Backoff,
+    /// When specialisation may be tried again after a break.
+    pub(crate) not_before: u64,
+    pub(crate) dir: Option<Arc<Dir>>,
+    pub(crate) task: Task,
+}
+
+/// Counters, in the order of [`crate::sysfs::STAT_NAMES`] where they appear there.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) synthesized: u64,
+    pub(crate) retired: u64,
+    pub(crate) refused: u64,
+    pub(crate) dropped: u64,
+}
+
+/// What was found out about the machine at load.
+pub(crate) struct Machine {
+    pub(crate) facts: Facts,
+    pub(crate) ground: Ground,
+    /// Address of the path slots, of the vector slots, of the hit counters.
+    pub(crate) paths: u64,
+    pub(crate) vectors: u64,
+    pub(crate) hits: u64,
+}
+
+impl Machine {
+    pub(crate) fn new(facts: Facts, g: &glue::Ground) -> Self {
+        Self {
+            facts,
+            ground: Ground {
+                smap: g.smap != 0,
+                ibt: g.ibt != 0,
+                verw: g.verw != 0,
+                erms: g.erms != 0,
+                stock_entry: g.stock_entry,
+                tail_thunk: g.tail_thunk,
+                learn_thunk: g.learn_thunk,
+                verw_sel: g.verw_sel,
+                bailouts: g.bailouts,
+            },
+            paths: g.paths,
+            vectors: g.vectors,
+            hits: g.hits,
+        }
+    }
+}
+
+/// The arena and what is needed to fill it.
+pub(crate) struct Code {
+    pub(crate) machine: Option<Machine>,
+    pub(crate) arena: Arena,
+    pub(crate) counters: Counters,
+    /// Slots that are to be poisoned.
+    pub(crate) retired: Retired,
+    /// `None` while it is in use, and before a platform was found good.
+    pub(crate) scratch: Option<KBox<Scratch>>,
+    /// Paths count their hits.
+    pub(crate) profile: bool,
+}
+
+/// Everything, under [`STATE`].
+pub(crate) struct State {
+    /// `Reason::None`: vectors can be used.
+    pub(crate) platform: Reason,
+    pub(crate) enabled: bool,
+    pub(crate) processes: KVec<KBox<Process>>,
+    pub(crate) code: Code,
+}
+
+impl State {
+    const fn new() -> Self {
+        Self {
+            platform: Reason::None,
+            enabled: true,
+            processes: KVec::new(),
+            code: Code {
+                machine: None,
+                arena: Arena::new(),
+                counters: Counters {
+                    synthesized: 0,
+                    retired: 0,
+                    refused: 0,
+                    dropped: 0,
+                },
+                retired: Retired::new(),
+                scratch: None,
+                profile: false,
+            },
+        }
+    }
+
+    /// The attached process `tgid`.
+    pub(crate) fn process(&self, tgid: i32) -> Option<&Process> {
+        self.processes.iter().find(|p| p.tgid == tgid).map(|p| &**p)
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the files of `/sys/kernel/synthjit` say and take. Names and rights: `rust/glue/sysfs.c`.
+
+use crate::control;
+use crate::engine::admit::Call;
+use crate::engine::specs::{self, Kept, Reason, SpecInfo, SpecKind};
+use crate::engine::state::State as Life;
+use crate::glue::{self, c};
+use crate::state::{Path, Process, State, STATE};
+use core::ffi::CStr;
+use core::fmt::{self, Write};
+use kernel::prelude::*;
+
+/// The class of values that an assumption keeps: likely constant.
+const LIKELY: u8 = 3;
+
+/// The files of `stats/`, in the order of their indices.
+pub(crate) const STAT_NAMES: [&CStr; 7] = [
+    c"attached",
+    c"synthesized",
+    c"retired",
+    c"bailouts",
+    c"refused",
+    c"dropped",
+    c"arena_bytes_used",
+];
+
+fn stat(state: &State, index: u32) -> Option<u64> {
+    let counters = &state.code.counters;
+    // CAST: usize is 64 bits wide here.
+    Some(match index {
+        0 => state.processes.len() as u64,
+        1 => counters.synthesized,
+        2 => counters.retired,
+        3 => glue::bailouts(),
+        4 => counters.refused,
+        5 => counters.dropped,
+        6 => state.code.arena.bytes_used() as u64,
+        _ => return None,
+    })
+}
+
+/// The specs of paths, as opposed to what they share.
+pub(crate) fn path_specs() -> impl Iterator<Item = &'static &'static SpecInfo> {
+    specs::SPECS.iter().filter(|s| s.kind == SpecKind::Path)
+}
+
+/// A page to print into; what does not fit is left out.
+struct Page<'a> {
+    bytes: &'a mut [u8],
+    len: usize,
+}
+
+impl Write for Page<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let n = room.len().min(s.len());
+        for (to, from) in room.iter_mut().zip(s.bytes()) {
+            *to = from;
+        }
+        self.len = self.len.wrapping_add(n);
+        Ok(())
+    }
+}
+
+/// What a file shows, into `out`. Returns the length.
+pub(crate) fn show(
+    attr: u32,
+    about: (i32, u32, bool),
+    out: &mut [u8],
+    offset: usize,
+) -> Result<usize> {
+    let (tgid, fd, is_read) = about;
+    let state = STATE.lock();
+    let mut page = Page { bytes: out, len: 0 };
+    let w = &mut page;
+    // Writing to the page cannot fail.
+    let _ = match attr {
+        c::SYNTHJIT_ATTR_ENABLED => writeln!(w, "{}", u8::from(state.enabled)),
+        c::SYNTHJIT_ATTR_PROFILE => writeln!(w, "{}", u8::from(state.code.profile)),
+        c::SYNTHJIT_ATTR_TRAP_VECTOR => match state.platform {
+            Reason::None => writeln!(w, "available"),
+            reason => writeln!(w, "refused: {}", reason.text()),
+        },
+        c::SYNTHJIT_ATTR_PATHS => path_specs().try_for_each(|s| match s.available {
+            true => writeln!(w, "{}: available", s.name),
+            false => writeln!(w, "{}: left out: {}", s.name, s.unavailable),
+        }),
+        c::SYNTHJIT_ATTR_PROC_ENABLED => {
+            let p = state.process(tgid).ok_or(ENOENT)?;
+            writeln!(w, "{}", u8::from(p.enabled))
+        }
+        c::SYNTHJIT_ATTR_PROC_STATE => {
+            let p = state.process(tgid).ok_or(ENOENT)?;
+            show_state(w, &state, p)
+        }
+        c::SYNTHJIT_ATTR_FD_SPEC..=c::SYNTHJIT_ATTR_FD_HITS => {
+            let path = state
+                .process(tgid)
+                .and_then(|p| {
+                    let is = |x: &&Path| x.fd == fd && (x.call == Call::Read) == is_read;
+                    p.paths.iter().find(is)
+                })
+                .ok_or(ENOENT)?;
+            if attr == c::SYNTHJIT_ATTR_FD_CODE {
+                return copy_code(&state, path, page.bytes, offset);
+            }
+            show_path(w, attr, path)
+        }
+        _ => {
+            let index = attr.wrapping_sub(c::SYNTHJIT_ATTR_STAT);
+            writeln!(w, "{}", stat(&state, index).ok_or(ENOENT)?)
+        }
+    };
+    Ok(page.len)
+}
+
+fn show_state(w: &mut Page<'_>, state: &State, p: &Process) -> fmt::Result {
+    let stock = if state.platform != Reason::None {
+        Some(state.platform)
+    } else if !state.enabled {
+        Some(Reason::Disabled)
+    } else if !p.enabled {
+        Some(Reason::ProcessDisabled)
+    } else if let Life::Stock(reason) = p.life {
+        Some(reason)
+    } else if glue::mirrors_traced() {
+        Some(Reason::MirrorTraced)
+    } else {
+        None
+    };
+    match stock {
+        Some(reason) => writeln!(w, "stock: {}", reason.text()),
+        None if matches!(p.life, Life::Specialized) => writeln!(w, "specialized"),
+        None => writeln!(w, "pending"),
+    }
+}
+
+fn show_path(w: &mut Page<'_>, attr: u32, path: &Path) -> fmt::Result {
+    let spec = path.kind.spec();
+    match attr {
+        c::SYNTHJIT_ATTR_FD_SPEC => writeln!(w, "{}", spec.name),
+        c::SYNTHJIT_ATTR_FD_SIZE => writeln!(w, "{}", path.code.len),
+        c::SYNTHJIT_ATTR_FD_HITS => writeln!(w, "{}", glue::hits(path.code.slot.index())),
+        _ => spec
+            .values
+            .iter()
+            .filter(|v| v.class == LIKELY)
+            .try_for_each(|v| match v.kept {
+                Kept::Watch => {
+                    write!(w, "{}: watch", v.name)?;
+                    v.events.iter().try_for_each(|e| write!(w, " {e}"))?;
+                    writeln!(w, ": {}", v.doc)
+                }
+                _ => writeln!(w, "{}: guard: {}", v.name, v.doc),
+            }),
+    }
+}
+
+fn copy_code(state: &State, path: &Path, out: &mut [u8], offset: usize) -> Result<usize> {
+    let machine = state.code.machine.as_ref().ok_or(ENOENT)?;
+    let code = glue::slot_bytes(machine.address(path.code.slot));
+    let rest = code.get(offset..path.code.len).unwrap_or_default();
+    let n = rest.len().min(out.len());
+    for (to, from) in out.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    Ok(n)
+}
+
+/// What a file takes. `EINVAL`: not what it takes; others from [`control`].
+pub(crate) fn store(attr: u32, tgid: i32, text: &[u8]) -> Result {
+    let text = core::str::from_utf8(text).map_err(|_| EINVAL)?.trim();
+    match attr {
+        c::SYNTHJIT_ATTR_ENABLED => control::enable(switch(text)?),
+        c::SYNTHJIT_ATTR_PROFILE => control::profile(switch(text)?),
+        c::SYNTHJIT_ATTR_PROC_ENABLED => control::enable_process(tgid, switch(text)?),
+        c::SYNTHJIT_ATTR_ATTACH => control::attach(number(text)?),
+        c::SYNTHJIT_ATTR_DETACH => control::detach(number(text)?),
+        _ => Err(EINVAL),
+    }
+}
+
+fn switch(text: &str) -> Result<bool> {
+    match text {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err(EINVAL),
+    }
+}
+
+/// A process number: decimal digits only.
+fn number(text: &str) -> Result<i32> {
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(EINVAL);
+    }
+    text.parse().map_err(|_| EINVAL)
+}
