@@ -1,0 +1,196 @@
+//! The two executors, one attached, and the comparison of what they did.
+
+use super::channel::Channel;
+use super::op::{Op, Outcome, PAGES};
+use crate::proc::{futex_wait, futex_wake, poll_until, Kid};
+use crate::sys;
+use crate::sysfs;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Time that a sequence may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Worker {
+    kid: Kid,
+    channel: &'static Channel,
+}
+
+/// Both executors.
+pub struct Pool {
+    workers: [Worker; 2],
+    stock: bool,
+    planted: bool,
+    memory: usize,
+    hits: Hits,
+}
+
+/// What both executors reported: first the one that is never attached.
+pub type Both = [Vec<Outcome>; 2];
+
+impl Pool {
+    /// Starts both; with `stock` neither is attached, with `planted` the second one tells lies.
+    pub fn start(stock: bool, planted: bool) -> Result<Pool, String> {
+        let memory = sys::map(PAGES * 4096, 3, libc::MAP_PRIVATE)
+            .map_err(|e| format!("memory for buffers: {e}"))?;
+        let workers = [
+            worker(memory, false, false)?,
+            worker(memory, !stock, planted)?,
+        ];
+        Ok(Pool {
+            workers,
+            stock,
+            planted,
+            memory,
+            hits: Hits::default(),
+        })
+    }
+
+    /// Replaces both executors, after one of them got stuck or died.
+    fn restart(&mut self) -> Result<(), String> {
+        self.workers = [
+            worker(self.memory, false, false)?,
+            worker(self.memory, !self.stock, self.planted)?,
+        ];
+        self.hits.forget();
+        Ok(())
+    }
+
+    /// Runs a sequence in both at once. An executor that dies or does not answer is an error; both are replaced then.
+    pub fn run(&mut self, ops: &[Op]) -> Result<Both, String> {
+        for w in &self.workers {
+            w.channel.put(ops);
+            w.channel.command.fetch_add(1, Ordering::SeqCst);
+            futex_wake(&w.channel.command);
+        }
+        let names = ["the stock process", "the attached process"];
+        for i in 0..2 {
+            let Some(w) = self.workers.get_mut(i) else {
+                continue;
+            };
+            if let Err(why) = answer(w) {
+                let name = names.get(i).copied().unwrap_or_default();
+                self.restart()?;
+                return Err(format!("{name} {why}"));
+            }
+        }
+        let [a, b] = &self.workers;
+        Ok([a.channel.outcomes(), b.channel.outcomes()])
+    }
+
+    /// Detaches the attached process and attaches it again. A process whose descriptors keep becoming other objects is left
+    /// alone by the module for longer and longer, rightly; a new attachment begins without that history.
+    pub fn attach_again(&mut self) -> Result<(), String> {
+        if self.stock {
+            return Ok(());
+        }
+        self.specialised();
+        self.hits.forget();
+        let tgid = self.workers[1].kid.pid;
+        sysfs::detach(tgid).map_err(|e| format!("detach {tgid}: {e}"))?;
+        sysfs::attach(tgid).map_err(|e| format!("attach {tgid}: {e}"))?;
+        Ok(())
+    }
+
+    /// Whether a sequence ends differently in both processes, or badly.
+    pub fn differs(&mut self, ops: &[Op]) -> bool {
+        match self.run(ops) {
+            Ok([a, b]) => a != b,
+            Err(_) => true,
+        }
+    }
+
+    /// Calls of the attached process that ran specialised so far.
+    pub fn specialised(&mut self) -> u64 {
+        if self.stock {
+            return 0;
+        }
+        let tgid = self.workers[1].kid.pid;
+        for name in sysfs::list(&format!("processes/{tgid}/fds")) {
+            if let Ok(n) = sysfs::number(&format!("processes/{tgid}/fds/{name}/hits")) {
+                self.hits.seen(&name, n);
+            }
+        }
+        self.hits.total
+    }
+}
+
+fn worker(memory: usize, attached: bool, planted: bool) -> Result<Worker, String> {
+    let channel = Channel::new().map_err(|e| format!("shared memory: {e}"))?;
+    channel.planted.store(u32::from(planted), Ordering::SeqCst);
+    let kid = Kid::spawn(|| super::exec::main(channel, memory, attached))
+        .map_err(|e| format!("fork: {e}"))?;
+    let ready = poll_until(Duration::from_secs(10), || {
+        let r = channel.ready.load(Ordering::SeqCst);
+        (r != 0).then_some(r)
+    });
+    match ready {
+        Some(r) if r > 0 => Ok(Worker { kid, channel }),
+        Some(r) => Err(format!(
+            "executor (attached: {attached}): {}",
+            nix::errno::Errno::from_raw(-r)
+        )),
+        None => Err("executor does not get ready".into()),
+    }
+}
+
+/// Waits for the answer to the last command.
+fn answer(w: &mut Worker) -> Result<(), String> {
+    let want = w.channel.command.load(Ordering::SeqCst);
+    let start = Instant::now();
+    loop {
+        let got = w.channel.answer.load(Ordering::SeqCst);
+        if got == want {
+            return Ok(());
+        }
+        if let Some(end) = w.kid.ended() {
+            return Err(format!("ended: {end:?}"));
+        }
+        if start.elapsed() > LIMIT {
+            let file =
+                |f: &str| sys::read_text(&format!("/proc/{}/{f}", w.kid.pid)).unwrap_or_default();
+            return Err(format!(
+                "does not answer; syscall {}; stack {}",
+                file("syscall"),
+                file("stack").replace('\n', " ")
+            ));
+        }
+        futex_wait(&w.channel.answer, got, Duration::from_millis(100));
+    }
+}
+
+/// Adds up hit counters that begin again when a path is made anew.
+#[derive(Default)]
+pub struct Hits {
+    last: BTreeMap<String, u64>,
+    pub total: u64,
+}
+
+impl Hits {
+    /// A path's counter was seen with this value.
+    pub fn seen(&mut self, name: &str, value: u64) {
+        let last = self.last.insert(name.to_string(), value).unwrap_or(0);
+        self.total += if value >= last { value - last } else { value };
+    }
+
+    /// All counters begin again.
+    pub fn forget(&mut self) {
+        self.last.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_survive_a_new_path() {
+        let mut h = Hits::default();
+        h.seen("11.write", 10);
+        h.seen("11.write", 15);
+        h.seen("10.read", 1);
+        h.seen("11.write", 4);
+        assert_eq!(h.total, 20);
+    }
+}

@@ -1,0 +1,47 @@
+//! What runs inside the guest: benchmark, KTAP tests, differential tester. One static program, run as root by PID 1.
+
+mod bench;
+mod diff;
+mod ktap;
+mod proc;
+mod sys;
+mod sysfs;
+mod tests;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Benchmark, tests and differential tester of synthjit, for the guest")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure calls without the module, with it, attached and beside an attached process
+    Bench(bench::Args),
+    /// Run the KTAP tests
+    Test(tests::Args),
+    /// Run random calls in an attached process and in another one and compare
+    Diff(diff::Args),
+    /// What an attached process becomes in the tests of exec
+    #[command(hide = true)]
+    ExecProbe {
+        mode: String,
+        #[arg(default_value_t = -1)]
+        r: i32,
+        #[arg(default_value_t = -1)]
+        w: i32,
+    },
+}
+
+fn main() {
+    let code = match Cli::parse().command {
+        Command::Bench(args) => bench::main(&args),
+        Command::Test(args) => tests::main(&args),
+        Command::Diff(args) => diff::main(&args),
+        Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),
+    };
+    std::process::exit(code);
+}

@@ -1,0 +1,287 @@
+//! KTAP tests. Each runs in a process of its own with a time limit; what it leaves behind is cleaned up before the next.
+
+pub mod lab;
+
+mod abi;
+mod abi_effect;
+mod account;
+mod bail;
+mod bail_buffers;
+mod bail_ends;
+mod calls;
+mod diff;
+pub mod exec_probe;
+mod fast;
+mod fault;
+mod left_out;
+mod module;
+mod refused;
+mod regs;
+mod seccomp;
+mod share;
+mod signals;
+mod step;
+mod switch;
+mod task;
+mod task_life;
+mod trace;
+mod tracefs;
+mod watch;
+
+use crate::ktap::{Outcome, Report};
+use crate::proc::{self, Ended, Kid};
+use crate::{sys, sysfs};
+use lab::{Lab, Res, Stop};
+use std::time::{Duration, Instant};
+
+/// One test.
+pub struct Test {
+    pub name: &'static str,
+    pub run: fn(&Lab) -> Res,
+    /// Seconds after which it counts as hanging.
+    pub limit: u64,
+}
+
+/// Lists tests of an area under their functions' names.
+#[macro_export]
+macro_rules! area {
+    ($area:literal: $($name:ident $(= $limit:literal)?),+ $(,)?) => {
+        pub const TESTS: &[$crate::tests::Test] = &[$($crate::tests::Test {
+            name: concat!($area, ".", stringify!($name)),
+            run: $name,
+            limit: $crate::area!(@limit $($limit)?),
+        }),+];
+    };
+    (@limit) => { 60 };
+    (@limit $limit:literal) => { $limit };
+}
+
+/// All areas. `watch` comes last: an inotify mark on a pipe leaves the pipe file system marked until reboot, and every pipe of the
+/// machine stays on the stock path from then on, rightly.
+const AREAS: &[&[Test]] = &[
+    fast::TESTS,
+    bail::TESTS,
+    bail_ends::TESTS,
+    bail_buffers::TESTS,
+    fault::TESTS,
+    calls::TESTS,
+    regs::TESTS,
+    account::TESTS,
+    switch::TESTS,
+    signals::TESTS,
+    task::TESTS,
+    task_life::TESTS,
+    share::TESTS,
+    step::TESTS,
+    trace::TESTS,
+    seccomp::TESTS,
+    tracefs::TESTS,
+    abi::TESTS,
+    abi_effect::TESTS,
+    module::TESTS,
+    diff::TESTS,
+    watch::TESTS,
+];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print the names only
+    #[arg(long)]
+    list: bool,
+    /// Only tests whose name contains this (may be given more than once)
+    #[arg(long)]
+    filter: Vec<String>,
+    /// Not tests whose name contains this
+    #[arg(long)]
+    skip: Vec<String>,
+    /// Expect the same semantics of the stock kernel, without the module
+    #[arg(long)]
+    stock: bool,
+    /// The platform must refuse, and its reason must contain this
+    #[arg(long, value_name = "REASON")]
+    refused: Option<String>,
+    /// The module must have been built without this path (pipe_write or pipe_read)
+    #[arg(long, value_name = "PATH")]
+    left_out: Option<String>,
+    /// Module file
+    #[arg(long, default_value = MODULE_FILE)]
+    module: String,
+}
+
+pub const MODULE_FILE: &str = "/lib/synthjit.ko";
+
+/// Name of the variable that tells a test where the module file is.
+pub const MODULE_VAR: &str = "SYNTHJIT_KO";
+/// Name of the variable that tells the tests of the group `refused` what the reason must contain.
+pub const REASON_VAR: &str = "SYNTHJIT_REASON";
+/// Name of the variable that tells the tests of the group `left_out` which path the module was built without.
+pub const LEFT_OUT_VAR: &str = "SYNTHJIT_LEFT_OUT";
+
+/// Runs the chosen tests; the exit code of the program.
+pub fn main(args: &Args) -> i32 {
+    let areas: &[&[Test]] = match (&args.refused, &args.left_out) {
+        (Some(_), _) => &[refused::TESTS],
+        (_, Some(_)) => &[left_out::TESTS],
+        _ => AREAS,
+    };
+    let chosen: Vec<&Test> = areas
+        .iter()
+        .flat_map(|a| a.iter())
+        .filter(|t| {
+            args.filter.is_empty() || args.filter.iter().any(|f| t.name.contains(f.as_str()))
+        })
+        .filter(|t| !args.skip.iter().any(|f| t.name.contains(f.as_str())))
+        .collect();
+    if args.list {
+        chosen.iter().for_each(|t| println!("{}", t.name));
+        return 0;
+    }
+    if chosen.is_empty() {
+        println!("# no test has that name");
+        return 1;
+    }
+    std::env::set_var(MODULE_VAR, &args.module);
+    std::env::set_var(REASON_VAR, args.refused.as_deref().unwrap_or(""));
+    std::env::set_var(LEFT_OUT_VAR, args.left_out.as_deref().unwrap_or(""));
+    // SAFETY: orphans of a test become our children, so that they can be found and ended.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    let lab = Lab { stock: args.stock };
+    let mut report = Report::begin(std::io::stdout(), chosen.len());
+    for t in chosen {
+        let start = Instant::now();
+        let outcome = match prepare(&lab) {
+            Ok(()) => run_one(t, &lab),
+            Err(why) => Outcome::Fail(why),
+        };
+        report.test(
+            t.name,
+            &outcome,
+            &format!("{} ms", start.elapsed().as_millis()),
+        );
+    }
+    if !lab.stock {
+        let _ = sys::rmmod(sysfs::MODULE);
+    }
+    i32::from(!report.end())
+}
+
+/// Module loaded, switched on, counting hits, nobody attached.
+fn prepare(lab: &Lab) -> Result<(), String> {
+    if lab.stock {
+        return Ok(());
+    }
+    load_if_missing()?;
+    for (file, want) in [("enabled", "1"), ("profile", "1")] {
+        if sysfs::get(file).as_deref() != Ok(want) {
+            sysfs::set(file, want).map_err(|e| format!("{file}: {e}"))?;
+        }
+    }
+    for tgid in sysfs::list("processes") {
+        let _ = sysfs::set("detach", &tgid);
+    }
+    Ok(())
+}
+
+/// Loads the module unless it is there.
+pub fn load_if_missing() -> Result<(), String> {
+    if sysfs::present() {
+        return Ok(());
+    }
+    let file = std::env::var(MODULE_VAR).unwrap_or_else(|_| MODULE_FILE.into());
+    sys::insmod(&file, "").map_err(|e| format!("insmod {file}: {e}; the kernel log says why"))?;
+    Ok(())
+}
+
+/// Space for what a test says about its failure.
+const MESSAGE_BYTES: usize = 4096;
+
+/// Runs a test in a child in its own process group and judges how it ended.
+fn run_one(t: &Test, lab: &Lab) -> Outcome {
+    let Ok(at) = sys::map(MESSAGE_BYTES, 3, libc::MAP_SHARED) else {
+        return Outcome::Fail("no shared memory for the result".into());
+    };
+    let kid = Kid::spawn(|| {
+        // SAFETY: no pointer; the group is what the runner ends a hanging test by.
+        unsafe { libc::setpgid(0, 0) };
+        match (t.run)(lab) {
+            Ok(()) => 0,
+            Err(stop) => {
+                let (code, text) = match stop {
+                    Stop::Fail(text) => (1, text),
+                    Stop::Skip(text) => (4, text),
+                };
+                let n = text.len().min(MESSAGE_BYTES - 1);
+                // SAFETY: the mapping is ours, shared with the runner, and large enough.
+                unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), at as *mut u8, n) };
+                code
+            }
+        }
+    });
+    let outcome = match kid {
+        Ok(mut kid) => judge(&mut kid, t, at),
+        Err(e) => Outcome::Fail(format!("fork: {e}")),
+    };
+    let _ = sys::unmap(at, MESSAGE_BYTES);
+    outcome
+}
+
+fn judge(kid: &mut Kid, t: &Test, at: usize) -> Outcome {
+    let ended = kid.wait(Duration::from_secs(t.limit));
+    let outcome = match ended {
+        Some(Ended::Exit(0)) => Outcome::Pass,
+        Some(Ended::Exit(4)) => Outcome::Skip(message(at)),
+        Some(Ended::Exit(_)) => Outcome::Fail(message(at)),
+        Some(Ended::Signal(n)) => Outcome::Fail(format!("ended by signal {n}")),
+        None => Outcome::Fail(format!(
+            "no end after {} s\n{}",
+            t.limit,
+            where_they_hang(kid.pid)
+        )),
+    };
+    end_group(kid);
+    if !matches!(outcome, Outcome::Pass | Outcome::Skip(_)) {
+        tracefs::clean_up();
+    }
+    outcome
+}
+
+/// Ends everything the test has left running and reaps it.
+fn end_group(kid: &mut Kid) {
+    // SAFETY: the group is the test's own; gone already is fine.
+    unsafe { libc::kill(-kid.pid, libc::SIGKILL) };
+    let group = kid.pid;
+    let _ = kid.wait(Duration::from_secs(5));
+    proc::poll_until(Duration::from_secs(5), || {
+        let mut status = 0;
+        // SAFETY: `status` is ours; only the test's group is waited for.
+        let got = unsafe { libc::waitpid(-group, &mut status, libc::WNOHANG) };
+        (got < 0).then_some(())
+    });
+}
+
+fn message(at: usize) -> String {
+    // SAFETY: `at` is a mapping of MESSAGE_BYTES zeroed bytes that nobody writes any more.
+    let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, MESSAGE_BYTES) };
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+}
+
+/// Where the processes of a hanging test are, for the report.
+fn where_they_hang(group: i32) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(pid) = name.parse::<i32>() else {
+            continue;
+        };
+        // SAFETY: takes a number only.
+        if unsafe { libc::getpgid(pid) } != group {
+            continue;
+        }
+        for file in ["stat", "wchan", "syscall", "stack"] {
+            let path = format!("/proc/{pid}/{file}");
+            text += &format!("{path}: {}\n", sys::read_text(&path).unwrap_or_default());
+        }
+    }
+    text
+}

@@ -1,0 +1,80 @@
+//! For machines on which the platform must refuse: it says why, and nothing else happens.
+
+use super::lab::{echo, noise, Lab, Res};
+use crate::proc::Kid;
+use crate::sys::{self, Pipe};
+use crate::sysfs;
+use crate::{area, ensure, same};
+use nix::errno::Errno;
+
+area!("refused": says_why, attach_is_refused, reason_is_in_the_log, stock_calls_work, module_comes_and_goes);
+
+fn reason() -> String {
+    std::env::var(super::REASON_VAR).unwrap_or_default()
+}
+
+fn says_why(_: &Lab) -> Res {
+    let text = sysfs::get("platform/trap_vector")?;
+    ensure!(
+        text.starts_with("refused: ") && text.len() > 14,
+        "platform/trap_vector: {text:?}"
+    );
+    ensure!(
+        text.contains(&reason()),
+        "platform/trap_vector says {text:?}, not {:?}",
+        reason()
+    );
+    Ok(())
+}
+
+fn attach_is_refused(_: &Lab) -> Res {
+    let kid = Kid::spawn(|| {
+        crate::proc::nap(10_000);
+        0
+    })?;
+    for pid in [sys::getpid(), kid.pid] {
+        same!(
+            sysfs::attach(pid),
+            Err(Errno::EOPNOTSUPP),
+            "attach of {pid}"
+        );
+        ensure!(sysfs::state(pid).is_err(), "processes/{pid} exists");
+    }
+    ensure!(
+        sysfs::list("processes").is_empty(),
+        "processes is not empty"
+    );
+    same!(sysfs::counter("attached")?, 0, "stats/attached");
+    Ok(())
+}
+
+fn reason_is_in_the_log(_: &Lab) -> Res {
+    let _ = sysfs::attach(sys::getpid());
+    let mut log = vec![0u8; 1 << 18];
+    // SYSLOG_ACTION_READ_ALL
+    let n = sys::sys(libc::SYS_syslog, &[3, log.as_mut_ptr() as usize, log.len()])?;
+    let text = String::from_utf8_lossy(log.get(..n).unwrap_or_default()).into_owned();
+    ensure!(
+        text.lines()
+            .any(|l| l.contains("synthjit") && l.contains("refused") && l.contains(&reason())),
+        "no line of the log says that and why it was refused"
+    );
+    Ok(())
+}
+
+fn stock_calls_work(_: &Lab) -> Res {
+    let p = Pipe::new(0)?;
+    for i in 0..50 {
+        echo(p.r, p.w, &noise(i, 1 + 80 * i as usize))?;
+    }
+    Ok(())
+}
+
+fn module_comes_and_goes(_: &Lab) -> Res {
+    for _ in 0..10 {
+        same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
+        super::load_if_missing().map_err(super::lab::Stop::Fail)?;
+        says_why(&Lab { stock: false })?;
+    }
+    Ok(())
+}
