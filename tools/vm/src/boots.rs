@@ -1,0 +1,176 @@
+//! The list of boots, `qemu/boots.toml`: data, so that a test that needs another machine is one more entry.
+
+use std::path::Path;
+
+use anyhow::{bail, Context, Result};
+use serde::Deserialize;
+
+/// One boot of the guest: a machine, a kernel command line, a program.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// Names the log `build/log/NAME.log`.
+    pub name: String,
+    /// Program and arguments that PID 1 runs.
+    pub run: Vec<String>,
+    /// Number of CPUs.
+    #[serde(default = "one")]
+    pub smp: u32,
+    /// QEMU's CPU model with its switches, such as `max,-smap`.
+    #[serde(default = "max")]
+    pub cpu: String,
+    /// The clock counts executed instructions and KASLR is off, so that figures repeat. One CPU only.
+    #[serde(default)]
+    pub icount: bool,
+    /// More for the kernel's command line.
+    #[serde(default)]
+    pub append: String,
+    /// Which build of synthjit.ko to load: what is appended to the release in `build/kmod`. Nothing: the real one.
+    #[serde(default)]
+    pub variant: String,
+    /// Kernel modules to put into /modules of the guest, by name; the program loads them.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// Texts that the kernel's log must contain.
+    #[serde(default)]
+    pub expect: Vec<String>,
+    /// Seconds after which QEMU is killed and the run has failed.
+    #[serde(default = "minutes")]
+    pub time_limit: u64,
+    /// The program reports in KTAP. If not, the boot counts as one test.
+    #[serde(default = "yes")]
+    pub ktap: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn max() -> String {
+    "max".to_owned()
+}
+
+fn minutes() -> u64 {
+    300
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boots {
+    /// The boot of `make demo`.
+    pub demo: Boot,
+    /// Those of `make test`, in order.
+    pub test: Vec<Boot>,
+}
+
+impl Boots {
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is wrong", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let boots: Self = toml::from_str(text)?;
+        for (n, boot) in boots.test.iter().enumerate() {
+            boot.check()?;
+            if boot.name == boots.demo.name
+                || boots.test[..n].iter().any(|other| other.name == boot.name)
+            {
+                bail!(
+                    "two boots are called {:?}, and their logs would be one file",
+                    boot.name
+                );
+            }
+        }
+        boots.demo.check()?;
+        Ok(boots)
+    }
+}
+
+impl Boot {
+    /// A boot with the defaults of the file.
+    #[cfg(test)]
+    pub fn new(name: &str, run: Vec<String>) -> Self {
+        Boot {
+            name: name.to_owned(),
+            run,
+            smp: one(),
+            cpu: max(),
+            icount: false,
+            append: String::new(),
+            variant: String::new(),
+            modules: Vec::new(),
+            expect: Vec::new(),
+            time_limit: minutes(),
+            ktap: true,
+        }
+    }
+
+    pub fn check(&self) -> Result<()> {
+        if self.icount && self.smp != 1 {
+            bail!(
+                "boot {:?}: icount needs smp = 1, because QEMU counts the instructions of one CPU",
+                self.name
+            );
+        }
+        if self.run.is_empty() {
+            bail!("boot {:?}: run is empty", self.name);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEMO: &str = "[demo]\nname = \"demo\"\nrun = [\"/guest\"]\nicount = true\n";
+
+    #[test]
+    fn defaults() {
+        let boots = Boots::parse(&format!(
+            "{DEMO}[[test]]\nname = \"a\"\nrun = [\"/guest\", \"test\"]\n"
+        ))
+        .unwrap();
+        assert_eq!(
+            (
+                boots.test[0].smp,
+                boots.test[0].cpu.as_str(),
+                boots.test[0].ktap
+            ),
+            (1, "max", true)
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let wrong = [
+            ("[[test]]\nname = \"a\"\nrun = []\n", "run is empty"),
+            (
+                "[[test]]\nname = \"a\"\nrun = [\"x\"]\nsmp = 2\nicount = true\n",
+                "icount needs smp = 1",
+            ),
+            ("[[test]]\nname = \"demo\"\nrun = [\"x\"]\n", "two boots"),
+            (
+                "[[test]]\nname = \"a\"\nrun = [\"x\"]\ncpus = 2\n",
+                "unknown field",
+            ),
+        ];
+        for (text, reason) in wrong {
+            let error = Boots::parse(&format!("{DEMO}{text}")).unwrap_err();
+            assert!(format!("{error:#}").contains(reason), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn the_projects_list_is_right() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../qemu/boots.toml");
+        Boots::load(&path).unwrap();
+    }
+}

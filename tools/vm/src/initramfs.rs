@@ -1,0 +1,75 @@
+//! What the guest's memory disk holds.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+use crate::boots::Boot;
+use crate::cpio::Archive;
+use crate::project::{find_file, Kernel, Project};
+
+const GUEST: &str = "build/target-guest/x86_64-unknown-linux-gnu/release";
+
+/// Builds the archive for one boot:
+/// `/init` (PID 1), `/guest`, `/lib/synthjit.ko`, `/bin/busybox` with `sh` and some more names, `/modules/*.ko`, and `/command`,
+/// the words of the command that PID 1 runs, one a line.
+pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>> {
+    let cure = "run make test-guest or make demo, which build it";
+    let mut archive = Archive::default();
+    for folder in ["proc", "sys", "dev", "tmp", "root"] {
+        archive.folder(folder);
+    }
+    archive.file("init", &project.read(&format!("{GUEST}/guest-init"), cure)?);
+    archive.file("guest", &project.read(&format!("{GUEST}/guest"), cure)?);
+    let module = format!("build/kmod/{}{}/synthjit.ko", kernel.release, boot.variant);
+    archive.file("lib/synthjit.ko", &project.read(&module, "run make")?);
+    archive.symlink("synthjit.ko", "lib/synthjit.ko");
+    archive.file(
+        "bin/busybox",
+        &project.read(
+            "build/root/usr/bin/busybox",
+            "remove build/root and run make",
+        )?,
+    );
+    for name in [
+        "sh", "cat", "ls", "echo", "true", "dmesg", "insmod", "rmmod", "sleep",
+    ] {
+        archive.symlink(&format!("bin/{name}"), "busybox");
+    }
+    for name in &boot.modules {
+        archive.file(
+            &format!("modules/{name}.ko"),
+            &module_bytes(&project.image(kernel), name)?,
+        );
+    }
+    if let Some(word) = boot.run.iter().find(|word| word.contains('\n')) {
+        bail!("a word of the command contains a line break: {word:?}");
+    }
+    archive.file("command", boot.run.join("\n").as_bytes());
+    Ok(archive.finish())
+}
+
+/// A module of the distribution, unpacked. File names have `-` where module names have `_`.
+fn module_bytes(image: &Path, name: &str) -> Result<Vec<u8>> {
+    let wanted = |file: &str| {
+        let stem = file
+            .strip_suffix(".ko.xz")
+            .or_else(|| file.strip_suffix(".ko"));
+        stem.is_some_and(|stem| stem.replace('-', "_") == name.replace('-', "_"))
+    };
+    let path =
+        find_file(image, &wanted).with_context(|| format!("the kernel has no module {name}"))?;
+    if path.extension().is_some_and(|end| end == "ko") {
+        return Ok(std::fs::read(path)?);
+    }
+    let output = Command::new("xz")
+        .arg("-dc")
+        .arg(&path)
+        .output()
+        .context("cannot run xz: apt install xz-utils")?;
+    if !output.status.success() {
+        bail!("xz cannot unpack {}", path.display());
+    }
+    Ok(output.stdout)
+}

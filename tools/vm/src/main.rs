@@ -1,0 +1,153 @@
+//! Boots a pinned kernel in QEMU with synthjit.ko and judges what the guest says.
+//!
+//! Exit codes: 0 all is well; 1 a test failed; 2 wrong usage or something is missing on this machine; 3 the guest's kernel
+//! complained; 4 the guest did not end by itself.
+
+#![forbid(unsafe_code)]
+
+mod boots;
+mod cpio;
+mod guest;
+mod host;
+mod initramfs;
+mod judge;
+mod ktap;
+mod project;
+mod qemu;
+mod report;
+mod totals;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use boots::Boot;
+use project::Project;
+use totals::Totals;
+
+#[derive(Parser)]
+#[command(about = "Boots a pinned kernel in QEMU with synthjit.ko and judges what the guest says")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot once with a command of your own, showing everything
+    Boot(BootArgs),
+    /// Boot the benchmark, print its table, draw build/demo/pipe.svg
+    Demo,
+    /// Run tests and print one line of counts
+    Test {
+        /// Those that need no QEMU
+        #[arg(long)]
+        host: bool,
+        /// The boots of qemu/boots.toml
+        #[arg(long)]
+        guest: bool,
+        /// Only this boot
+        #[arg(long, value_name = "NAME")]
+        boot: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct BootArgs {
+    /// Name of the log below build/log
+    #[arg(long, default_value = "boot")]
+    name: String,
+    /// Number of CPUs
+    #[arg(long, default_value_t = 1)]
+    smp: u32,
+    /// QEMU's CPU model
+    #[arg(long, default_value = "max")]
+    cpu: String,
+    /// Let the clock count instructions
+    #[arg(long)]
+    icount: bool,
+    /// More words for the kernel's command line
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    append: String,
+    /// A kernel module to put into /modules of the guest
+    #[arg(long = "module", value_name = "NAME")]
+    modules: Vec<String>,
+    /// Text that the kernel's log must contain
+    #[arg(long, value_name = "TEXT")]
+    expect: Vec<String>,
+    /// Seconds after which the run has failed
+    #[arg(long, default_value_t = 300)]
+    time_limit: u64,
+    /// Program in the guest and its arguments
+    #[arg(last = true, required = true)]
+    run: Vec<String>,
+}
+
+impl BootArgs {
+    fn boot(self) -> Boot {
+        Boot {
+            name: self.name,
+            run: self.run,
+            smp: self.smp,
+            cpu: self.cpu,
+            icount: self.icount,
+            append: self.append,
+            variant: String::new(),
+            modules: self.modules,
+            expect: self.expect,
+            time_limit: self.time_limit,
+            ktap: false,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("vm: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8> {
+    let project = Project::find()?;
+    match command {
+        Command::Boot(args) => {
+            qemu::check_version(&project)?;
+            let boot = args.boot();
+            let run = qemu::boot(&project, &project.boot_kernel()?, &boot, true)?;
+            println!("boot {}: {:?} ({} s)", boot.name, run.verdict, run.seconds);
+            Ok(run.verdict.code())
+        }
+        Command::Demo => guest::demo(&project),
+        Command::Test { host, guest, boot } => test(&project, host, guest, boot.as_deref()),
+    }
+}
+
+fn test(project: &Project, host: bool, guest: bool, only: Option<&str>) -> Result<u8> {
+    let mut totals = Totals::default();
+    let mut code = 0;
+    if host {
+        let counts = host::cargo_tests(project)?;
+        println!("host tests: {counts}");
+        totals += counts;
+    }
+    if host && guest {
+        let counts = host::module_builds(project)?;
+        println!("module builds: {counts}");
+        totals += counts;
+    }
+    if guest {
+        let (counts, worst) = guest::tests(project, only)?;
+        totals += counts;
+        code = worst;
+    }
+    if totals.failed > 0 {
+        code = code.max(1);
+    }
+    println!("{totals}");
+    Ok(code)
+}
