@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The one front door; `make help` lists what it can do.
+# With KDIR= the module is built here, for that kernel, with this machine's tools. Without, everything is done for the
+# kernels that qemu/kernels pins, in a build root under build/ which the steps in qemu/ make and keep.
+
+MAKEFLAGS += --no-print-directory
+export CARGO_TARGET_DIR := $(CURDIR)/build/target
+
+VM := $(CARGO_TARGET_DIR)/debug/vm
+# Steps that everything begins with, and those that end in a module for the kernels of one role.
+setup := host-packages build-root kernel-releases host-tools
+module = kernel:$(1) kernel-source:$(1) module:$(1)
+
+.PHONY: all demo test test-host test-guest module-all clean help
+
+ifeq ($(KDIR),)
+all:
+	@qemu/steps $(setup) $(call module,run)
+	@echo "built synthjit.ko for $$(qemu/kernel-of run)"
+else
+all:
+	@tools/build-module $(KDIR)
+	@release=$$(cat $(KDIR)/include/config/kernel.release) && \
+		cp build/kmod/$$release/synthjit.ko . && echo "built synthjit.ko for $$release"
+endif
+
+demo:
+	@qemu/steps $(setup) $(call module,run) guest-programs
+	@$(VM) demo
+
+test:
+	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out guest-programs
+	@$(VM) test --host --guest
+
+test-host:
+	@qemu/steps $(setup) kernel:run kernel-source:run
+	@$(VM) test --host
+
+# BOOT=NAME runs one boot of qemu/boots.toml.
+test-guest:
+	@qemu/steps $(setup) $(call module,run) module-left-out guest-programs
+	@$(VM) test --guest $(if $(BOOT),--boot $(BOOT))
+
+module-all:
+	@qemu/steps $(setup) $(call module,run) $(call module,build)
+
+clean:
+	rm -rf build synthjit.ko
+
+help:
+	@echo "make             synthjit.ko for the pinned kernel (qemu/kernels)"
+	@echo "make KDIR=DIR    synthjit.ko for the kernel of DIR, e.g. /lib/modules/\$$(uname -r)/build on Debian 13"
+	@echo "make demo        boot the pinned kernel in QEMU, run the pipe benchmark stock and attached, print the table"
+	@echo "make test        every test: host, module builds, guest; ends with one line of counts"
+	@echo "make test-host   only those that need no QEMU"
+	@echo "make test-guest  only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
+	@echo "make module-all  the module for every kernel in qemu/kernels"
+	@echo "make clean       remove build/"
