@@ -24,6 +24,8 @@ pub struct Channel {
     /// Process numbers: of the executor and of its partner; minus an errno if it could not be set up.
     pub ready: AtomicI32,
     pub partner_pid: AtomicI32,
+    /// Goes up when the executor begins a call of the sequence and when it has returned from it: odd while it is in one.
+    pub call: AtomicU32,
     /// Phase of the partner and what it is to do.
     pub phase: AtomicU32,
     pub asked: AtomicU32,

@@ -3,9 +3,9 @@
 use super::channel::{Channel, PARTNER_ASKED, PARTNER_DONE, PARTNER_IDLE};
 use super::op::{
     Buf, Op, Outcome, BUSY, EPOLL_FD, FIRST_FD, HOLE_PAGE, IDLE, IO_FD, NO_ACCESS_PAGE, NULL_FD,
-    PAGES, PLAIN_PAGES, READ_ONLY_PAGE, SOCKET_FDS, STAT_FD, STILL, ZERO_FD,
+    PAGES, PLAIN_PAGES, READ_ONLY_PAGE, SOCKET_FDS, STILL, WCHAN_FD, ZERO_FD,
 };
-use super::partner;
+use super::{asleep, partner};
 use crate::proc::{futex_wait, futex_wake, Io, IoMeter, Kid};
 use crate::sys::{self, Sys};
 use crate::sysfs;
@@ -94,8 +94,8 @@ fn set_up(channel: &'static Channel, memory: usize, attached: bool) -> Sys<(Exec
     let meter = IoMeter::open()?;
     fixed(meter.descriptor(), IO_FD)?;
     fixed(
-        sys::open(&format!("/proc/{}/stat", partner.pid), libc::O_RDONLY, 0)?,
-        STAT_FD,
+        sys::open(&format!("/proc/{}/wchan", partner.pid), libc::O_RDONLY, 0)?,
+        WCHAN_FD,
     )?;
     epoll()?;
     channel.partner_pid.store(partner.pid, Ordering::SeqCst);
@@ -246,6 +246,7 @@ impl Executor {
 
     fn run(&mut self, i: usize, op: Op) -> Outcome {
         let (mut memory, mut about) = (0, None);
+        self.channel.call.fetch_add(1, Ordering::SeqCst);
         let ret = match op {
             Op::Pipe { flags } => {
                 flat(sys::pipe2(flags).map(|(r, w)| (r as usize) << 16 | w as usize))
@@ -253,11 +254,11 @@ impl Executor {
             Op::Write { fd, buf, n } => {
                 self.fill(i, buf, n);
                 about = Some(fd);
-                self.may_block(fd, || sys::write_at(fd, self.address(buf), n as usize))
+                flat(sys::write_at(fd, self.address(buf), n as usize))
             }
             Op::Read { fd, buf, n } => {
                 about = Some(fd);
-                let r = self.may_block(fd, || sys::read_at(fd, self.address(buf), n as usize));
+                let r = flat(sys::read_at(fd, self.address(buf), n as usize));
                 memory = self.memory_hash(buf, n);
                 r
             }
@@ -275,17 +276,20 @@ impl Executor {
             }
             Op::Splice { from, to, n } => {
                 about = Some(to);
-                self.may_block(from, || sys::splice(from, to, n as usize, SPLICE_NONBLOCK))
+                flat(sys::splice(from, to, n as usize, SPLICE_NONBLOCK))
             }
             Op::Tee { from, to, n } => {
                 about = Some(to);
-                self.may_block(from, || sys::tee(from, to, n as usize, SPLICE_NONBLOCK))
+                flat(sys::tee(from, to, n as usize, SPLICE_NONBLOCK))
             }
             Op::Vmsplice { fd, buf, n } => {
                 about = Some(fd);
-                self.may_block(fd, || {
-                    sys::vmsplice(fd, self.address(buf), n as usize, SPLICE_NONBLOCK)
-                })
+                flat(sys::vmsplice(
+                    fd,
+                    self.address(buf),
+                    n as usize,
+                    SPLICE_NONBLOCK,
+                ))
             }
             Op::Poll { fd, events } => flat(sys::poll_now(fd, events).map(|v| v as u16 as usize)),
             Op::EpollAdd { fd, events } => {
@@ -311,21 +315,9 @@ impl Executor {
             )),
             Op::Getppid => i64::from(sys::sys(libc::SYS_getppid, &[]).is_ok()),
         };
+        self.channel.call.fetch_add(1, Ordering::SeqCst);
         self.settle();
         self.look(ret, about, memory)
-    }
-
-    /// A call that would sleep for ever is ended by an alarm, again and again until it returns.
-    fn may_block(&self, fd: i32, call: impl FnOnce() -> Sys) -> i64 {
-        let blocks =
-            sys::fcntl(fd, libc::F_GETFL, 0).is_ok_and(|f| f as i32 & libc::O_NONBLOCK == 0);
-        if !blocks {
-            return flat(call());
-        }
-        alarm(3000);
-        let r = call();
-        alarm(0);
-        flat(r)
     }
 
     fn epoll_wait(&self, events_hash: &mut u64) -> i64 {
@@ -362,17 +354,16 @@ impl Executor {
         0
     }
 
-    /// Waits until the partner has ended its call or sleeps in it: a process that was woken does not show as sleeping.
+    /// Waits until the partner has ended its call or sleeps in it.
     fn settle(&mut self) {
         while partner::busy(self.channel) {
             let in_call =
                 self.channel.phase.load(Ordering::SeqCst) == super::channel::PARTNER_IN_CALL;
-            let mut text = [0u8; 256];
-            let n = sys::pread(STAT_FD, &mut text, 0).unwrap_or(0);
+            let mut text = [0u8; asleep::WCHAN_MAX];
+            let n = sys::pread(WCHAN_FD, &mut text, 0).unwrap_or(0);
             self.meter.leave_out(n);
-            let after_name = text.iter().rposition(|b| *b == b')').unwrap_or(0);
-            let state = text.get(after_name + 2).copied().unwrap_or(b'?');
-            if in_call && state == b'S' && partner::busy(self.channel) {
+            let sleeps = asleep::by_wchan(text.get(..n).unwrap_or_default());
+            if in_call && sleeps && partner::busy(self.channel) {
                 return;
             }
             std::thread::sleep(Duration::from_micros(30));
@@ -413,17 +404,4 @@ impl Executor {
             partner_data,
         }
     }
-}
-
-fn alarm(microseconds: i64) {
-    let t = libc::timeval {
-        tv_sec: 0,
-        tv_usec: microseconds,
-    };
-    let every = libc::itimerval {
-        it_interval: t,
-        it_value: t,
-    };
-    // SAFETY: a valid timer value.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &every, std::ptr::null_mut()) };
 }

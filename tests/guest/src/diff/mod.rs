@@ -3,6 +3,7 @@
 //! Two executors live for the whole run and get sequences through shared memory, so a sequence costs its calls and little else.
 //! Every sequence depends only on the seed and its number.
 
+mod asleep;
 mod channel;
 mod exec;
 mod gen;
@@ -14,7 +15,7 @@ mod shrink;
 
 use crate::proc::Kid;
 use crate::sysfs;
-use op::{print, Op};
+use op::{first_difference, print, Op};
 use pool::{Both, Pool};
 use std::time::Instant;
 
@@ -126,8 +127,9 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
         found.specialised,
         start.elapsed().as_millis()
     );
-    if found.failure.is_some() {
-        println!("DIFF failed {counts}");
+    if let Some(f) = &found.failure {
+        // The one line that is left when a log is cut short.
+        println!("DIFF failed {counts}; sequence {}: {}", f.number, f.why);
         return Ok(1);
     }
     if !args.stock && found.specialised == 0 {
@@ -174,11 +176,8 @@ pub fn run(
         let why = match pool.run(&ops) {
             Ok([a, b]) if a == b => None,
             Ok([a, b]) => {
-                let at = a.iter().zip(&b).position(|(x, y)| x != y).unwrap_or(0);
-                Some((
-                    format!("the processes differ after call {at}"),
-                    Some([a, b]),
-                ))
+                let what = first_difference(&ops, [&a, &b]).unwrap_or_default();
+                Some((format!("the processes differ: {what}"), Some([a, b])))
             }
             Err(why) => Some((why, None)),
         };

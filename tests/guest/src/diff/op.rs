@@ -9,9 +9,9 @@ pub const FIRST_FD: i32 = 10;
 pub const NULL_FD: i32 = 3;
 pub const ZERO_FD: i32 = 4;
 pub const SOCKET_FDS: [i32; 2] = [5, 6];
-/// Counters of the executor, state of its partner, the epoll instance.
+/// Counters of the executor, where its partner sleeps, the epoll instance.
 pub const IO_FD: i32 = 7;
-pub const STAT_FD: i32 = 8;
+pub const WCHAN_FD: i32 = 8;
 pub const EPOLL_FD: i32 = 9;
 
 /// The memory that buffers lie in, page by page.
@@ -187,6 +187,41 @@ pub struct Outcome {
     pub partner_data: u64,
 }
 
+impl Outcome {
+    /// Name and both values of the first field in which two outcomes differ.
+    pub fn difference(&self, other: &Outcome) -> Option<String> {
+        let all = |o: &Outcome| {
+            [
+                ("ret", o.ret.to_string()),
+                ("memory", format!("{:x}", o.memory)),
+                ("io", format!("{:?}", o.io)),
+                ("waiting", o.waiting.to_string()),
+                ("signals", format!("{:?}", o.signals)),
+                ("partner", o.partner.to_string()),
+                ("partner_data", format!("{:x}", o.partner_data)),
+            ]
+        };
+        all(self)
+            .into_iter()
+            .zip(all(other))
+            .find(|((_, x), (_, y))| x != y)
+            .map(|((name, x), (_, y))| format!("{name} {x} and {y}"))
+    }
+}
+
+/// The first call after which two runs of a sequence differ, and in what; `None` when they agree.
+pub fn first_difference(ops: &[Op], [a, b]: [&[Outcome]; 2]) -> Option<String> {
+    let (at, what) = a
+        .iter()
+        .zip(b)
+        .enumerate()
+        .find_map(|(i, (x, y))| Some((i, x.difference(y)?)))?;
+    let call = ops
+        .get(at)
+        .map_or("the end of the sequence".into(), |op| format!("{op:?}"));
+    Some(format!("call {at}, {call}: {what}"))
+}
+
 /// The partner still sleeps in its call.
 pub const STILL: i64 = i64::MIN;
 /// The partner has nothing to do.
@@ -233,6 +268,52 @@ mod tests {
                 n: 1
             }
         );
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let one = Outcome {
+            ret: 1,
+            waiting: 5,
+            ..Outcome::default()
+        };
+        let two = Outcome { waiting: 6, ..one };
+        let ops = [Op::Getppid, Op::EpollWait];
+        assert_eq!(
+            first_difference(&ops, [&[one, one, two], &[one, two, one]]).as_deref(),
+            Some("call 1, EpollWait: waiting 5 and 6")
+        );
+        assert_eq!(
+            first_difference(&ops, [&[one, one, one], &[one, one, two]]).as_deref(),
+            Some("call 2, the end of the sequence: waiting 5 and 6")
+        );
+        assert_eq!(first_difference(&ops, [&[one], &[one]]), None);
+    }
+
+    #[test]
+    fn every_field_can_be_the_difference() {
+        let o = Outcome::default();
+        let others = [
+            Outcome { ret: 1, ..o },
+            Outcome { memory: 1, ..o },
+            Outcome {
+                io: [0, 0, 0, 1],
+                ..o
+            },
+            Outcome { waiting: 1, ..o },
+            Outcome {
+                signals: [0, 1],
+                ..o
+            },
+            Outcome { partner: 1, ..o },
+            Outcome {
+                partner_data: 1,
+                ..o
+            },
+        ];
+        for other in others {
+            assert!(o.difference(&other).is_some(), "{other:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The two executors, one attached, and the comparison of what they did.
 
-use super::channel::Channel;
+use super::asleep::Task;
+use super::channel::{Channel, PARTNER_DONE, PARTNER_IDLE, PARTNER_IN_CALL};
 use super::op::{Op, Outcome, PAGES};
 use crate::proc::{futex_wait, futex_wake, poll_until, Kid};
 use crate::sys;
@@ -12,9 +13,16 @@ use std::time::{Duration, Instant};
 /// Time that a sequence may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Between two looks at an executor that is in a call. One that sleeps for good is seen twice before it is interrupted.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 struct Worker {
     kid: Kid,
     channel: &'static Channel,
+    executor: Task,
+    partner: Task,
+    /// [`Channel::call`] at the last look.
+    call: u32,
 }
 
 /// Both executors.
@@ -65,14 +73,19 @@ impl Pool {
             futex_wake(&w.channel.command);
         }
         let names = ["the stock process", "the attached process"];
-        for i in 0..2 {
-            let Some(w) = self.workers.get_mut(i) else {
-                continue;
-            };
-            if let Err(why) = answer(w) {
-                let name = names.get(i).copied().unwrap_or_default();
+        let start = Instant::now();
+        while let Some(waiting) = self.workers.iter().find(|w| !w.answered()) {
+            let got = waiting.channel.answer.load(Ordering::SeqCst);
+            if !waiting.answered() {
+                futex_wait(&waiting.channel.answer, got, LOOK_EVERY);
+            }
+            let trouble =
+                self.workers.iter_mut().zip(names).find_map(|(w, name)| {
+                    Some(format!("{name} {}", w.look(start.elapsed()).err()?))
+                });
+            if let Some(why) = trouble {
                 self.restart()?;
-                return Err(format!("{name} {why}"));
+                return Err(why);
             }
         }
         let [a, b] = &self.workers;
@@ -126,7 +139,16 @@ fn worker(memory: usize, attached: bool, planted: bool) -> Result<Worker, String
         (r != 0).then_some(r)
     });
     match ready {
-        Some(r) if r > 0 => Ok(Worker { kid, channel }),
+        Some(r) if r > 0 => {
+            let task = |pid| Task::open(pid).map_err(|e| format!("/proc/{pid}: {e}"));
+            Ok(Worker {
+                executor: task(kid.pid)?,
+                partner: task(channel.partner_pid.load(Ordering::SeqCst))?,
+                call: 0,
+                kid,
+                channel,
+            })
+        }
         Some(r) => Err(format!(
             "executor (attached: {attached}): {}",
             nix::errno::Errno::from_raw(-r)
@@ -135,28 +157,58 @@ fn worker(memory: usize, attached: bool, planted: bool) -> Result<Worker, String
     }
 }
 
-/// Waits for the answer to the last command.
-fn answer(w: &mut Worker) -> Result<(), String> {
-    let want = w.channel.command.load(Ordering::SeqCst);
-    let start = Instant::now();
-    loop {
-        let got = w.channel.answer.load(Ordering::SeqCst);
-        if got == want {
+impl Worker {
+    /// Whether the last command has been answered.
+    fn answered(&self) -> bool {
+        let c = self.channel;
+        c.answer.load(Ordering::SeqCst) == c.command.load(Ordering::SeqCst)
+    }
+
+    /// Looks at an executor that has not answered for `elapsed`; interrupts it when it sleeps for good. The error says what became
+    /// of it.
+    fn look(&mut self, elapsed: Duration) -> Result<(), String> {
+        let call = self.channel.call.load(Ordering::SeqCst);
+        if self.answered() || call != self.call {
+            self.call = call;
             return Ok(());
         }
-        if let Some(end) = w.kid.ended() {
+        if let Some(end) = self.kid.ended() {
             return Err(format!("ended: {end:?}"));
         }
-        if start.elapsed() > LIMIT {
-            let file =
-                |f: &str| sys::read_text(&format!("/proc/{}/{f}", w.kid.pid)).unwrap_or_default();
+        if elapsed > LIMIT {
+            let file = |f: &str| {
+                sys::read_text(&format!("/proc/{}/{f}", self.kid.pid)).unwrap_or_default()
+            };
             return Err(format!(
                 "does not answer; syscall {}; stack {}",
                 file("syscall"),
                 file("stack").replace('\n', " ")
             ));
         }
-        futex_wait(&w.channel.answer, got, Duration::from_millis(100));
+        if self.sleeps_for_good(call) {
+            self.kid.signal(libc::SIGALRM);
+        }
+        Ok(())
+    }
+
+    /// Whether the executor sleeps in this call and its partner, which alone could wake it, will not: it has nothing to do or
+    /// sleeps too.
+    fn sleeps_for_good(&self, call: u32) -> bool {
+        if call % 2 == 0 {
+            return false;
+        }
+        // The partner is looked at between two looks at the executor that find it in the same sleep.
+        let Some(sleep) = self.executor.sleep() else {
+            return false;
+        };
+        let partner_rests = match self.channel.phase.load(Ordering::SeqCst) {
+            PARTNER_IDLE | PARTNER_DONE => true,
+            PARTNER_IN_CALL => self.partner.sleep().is_some(),
+            _ => false,
+        };
+        partner_rests
+            && self.executor.sleep() == Some(sleep)
+            && self.channel.call.load(Ordering::SeqCst) == call
     }
 }
 
