@@ -8,6 +8,9 @@ use anyhow::{Context, Result};
 use crate::project::Project;
 use crate::totals::Totals;
 
+/// What the test of the engine's branches begins its lines with, which tell what was covered.
+const COVERAGE: &str = "engine branches: ";
+
 /// Runs every test of the workspace. What cargo prints goes to `build/log/host.log` and, if a test fails, to the screen.
 ///
 /// Tests find the prepared source of the kernel in `SYNTHJIT_KERNEL_SOURCE`.
@@ -19,6 +22,7 @@ pub fn cargo_tests(project: &Project) -> Result<Totals> {
     ));
     let mut child = Command::new("cargo")
         .args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .args(["--", "--show-output"])
         .current_dir(&project.top)
         .env("SYNTHJIT_KERNEL_SOURCE", source)
         .stdin(Stdio::null())
@@ -38,6 +42,9 @@ pub fn cargo_tests(project: &Project) -> Result<Totals> {
         text.push('\n');
     }
     let status = child.wait()?;
+    text.lines()
+        .filter(|line| line.starts_with(COVERAGE))
+        .for_each(|line| println!("{line}"));
     let mut totals = Totals::default();
     text.lines()
         .filter_map(summary)

@@ -4,13 +4,13 @@
 //! loads all registers and jumps; the code ends at one of two places that store all registers again: user space (`sysret`)
 //! or the stock entry. A fault at a copy continues behind it, as an exception entry would have it. On request every
 //! instruction is counted by single-stepping, and memory is changed when a given instruction is reached, as another CPU
-//! could.
+//! could. An observer, if there is one, is told the way that each run took.
 //!
 //! All state is global, as it is in a machine; [`Machine::get`] hands it out to one test at a time.
 
 use std::arch::global_asm;
-use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use synthjit_engine::specs::layout;
@@ -119,6 +119,19 @@ global_asm!(
     "mov rsp, rbp",
     "synthjit_test_give r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax",
     "ret",
+    // A copy on behalf of code that is stepped, from and to where the three words at rdi say.
+    "synthjit_test_copy:",
+    "push rdi",
+    "mov rcx, [rdi + 16]",
+    "mov rsi, [rdi + 8]",
+    "mov rdi, [rdi]",
+    "synthjit_test_copy_site:",
+    "rep movsb",
+    "pop rdx",
+    "mov [rdx], rdi",
+    "mov [rdx + 8], rsi",
+    "mov [rdx + 16], rcx",
+    "ret",
     on_tail = sym on_tail,
     on_learn = sym on_learn,
 );
@@ -161,6 +174,8 @@ unsafe extern "C" {
     fn synthjit_test_user();
     fn synthjit_test_tail();
     fn synthjit_test_learn();
+    fn synthjit_test_copy(registers: *mut [u64; 3]);
+    fn synthjit_test_copy_site();
 }
 
 static TAILS: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
@@ -168,10 +183,27 @@ static LEARNT: AtomicU64 = AtomicU64::new(0);
 static MUTEX_OFFSET: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
 static STEPS: AtomicU64 = AtomicU64::new(0);
+static COUNT: AtomicBool = AtomicBool::new(false);
 static FAULTS: AtomicU64 = AtomicU64::new(0);
 static HOOK_AT: AtomicU64 = AtomicU64::new(0);
 static HOOK_ADDRESS: AtomicU64 = AtomicU64::new(0);
 static HOOK_VALUE: AtomicU64 = AtomicU64::new(0);
+
+/// Most different instructions that one run passes, one after the other; the longest path has less than half of that.
+const WAY: usize = 512;
+static WAY_TAKEN: [AtomicU64; WAY] = [const { AtomicU64::new(0) }; WAY];
+static WAY_LEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Told after a run: the addresses that were executed in code memory, in order, each followed by where it led if that
+/// is elsewhere. A repeated instruction is there once.
+pub type Observer = fn(&[u64]);
+
+thread_local!(static OBSERVER: Cell<Option<Observer>> = const { Cell::new(None) });
+
+/// From now on `observer` is told about all runs of this thread.
+pub fn observe(observer: Option<Observer>) {
+    OBSERVER.set(observer);
+}
 
 /// The tail: unlocks if it is told to, as the module's would.
 extern "C" fn on_tail(pipe: u64, bits: u64) {
@@ -193,6 +225,38 @@ pub const PATHS: usize = 8;
 const VECTORS: usize = 8;
 const CODE_BYTES: usize =
     (PATHS * layout::PATH_SLOT + VECTORS * layout::VECTOR_SLOT).next_multiple_of(4096);
+
+/// A slot of code memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// For a path, by its number.
+    Path(usize),
+    /// For a vector, by its number.
+    Vector(usize),
+}
+
+/// The slot that `address` is in, and where it begins.
+pub fn slot_of(address: u64) -> Option<(Slot, u64)> {
+    let code = CODE.load(SeqCst);
+    let offset = usize::try_from(address.checked_sub(code)?).ok()?;
+    let vectors = PATHS * layout::PATH_SLOT;
+    let (slot, from) = if offset < vectors {
+        let number = offset / layout::PATH_SLOT;
+        (Slot::Path(number), number * layout::PATH_SLOT)
+    } else {
+        let number = (offset - vectors) / layout::VECTOR_SLOT;
+        (Slot::Vector(number), vectors + number * layout::VECTOR_SLOT)
+    };
+    (offset < CODE_BYTES).then_some((slot, code + from as u64))
+}
+
+/// The bytes of the slot that begins at `base`.
+pub fn slot_bytes(slot: Slot, base: u64) -> Vec<u8> {
+    match slot {
+        Slot::Path(_) => bytes(base, layout::PATH_SLOT),
+        Slot::Vector(_) => bytes(base, layout::VECTOR_SLOT),
+    }
+}
 
 /// How the code was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,20 +370,29 @@ impl Machine {
         HOOK_VALUE.store(hook.value, SeqCst);
         HOOK_AT.store(hook.at, SeqCst);
         STEPS.store(0, SeqCst);
+        COUNT.store(count, SeqCst);
+        let observer = OBSERVER.get();
+        WAY_LEN.store(0, SeqCst);
         FAULTS.store(0, SeqCst);
         LEARNT.store(0, SeqCst);
         TAILS.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // SAFETY: this test holds the machine, and the code at `target` is code that ends at one of the two places.
         let (left, regs) = unsafe {
             *synthjit_test_in.0.get() = Input { regs, target };
-            *synthjit_test_step.0.get() = u64::from(count || hook.at != 0);
+            *synthjit_test_step.0.get() = u64::from(count || hook.at != 0 || observer.is_some());
             synthjit_test_run();
             (*synthjit_test_left.0.get(), *synthjit_test_out.0.get())
         };
+        if let Some(observer) = observer {
+            let len = WAY_LEN.load(SeqCst);
+            assert!(len < WAY, "a run of more than {WAY} instructions");
+            let way: Vec<u64> = WAY_TAKEN[..len].iter().map(|at| at.load(SeqCst)).collect();
+            observer(&way);
+        }
         Outcome {
             left: if left == 0 { Left::User } else { Left::Stock },
             regs,
-            steps: STEPS.load(SeqCst),
+            steps: if count { STEPS.load(SeqCst) } else { 0 },
             tails: std::mem::take(&mut TAILS.lock().unwrap_or_else(PoisonError::into_inner)),
             learnt: LEARNT.load(SeqCst),
             faults: FAULTS.load(SeqCst),
@@ -411,6 +484,9 @@ fn signal_stack() {
     DONE.with(|()| ());
 }
 
+/// What was done about faults before: a fuzzer saves its input then.
+static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
 fn install_handlers() {
     // SAFETY: the handlers have the signature that SA_SIGINFO wants, and touch nothing but atomics and the context.
     unsafe {
@@ -421,9 +497,21 @@ fn install_handlers() {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handler;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+            let mut before: libc::sigaction = std::mem::zeroed();
+            assert_eq!(libc::sigaction(signal, &action, &mut before), 0);
+            if signal == libc::SIGSEGV {
+                let _ = BEFORE.set(before);
+            }
         }
     }
+}
+
+/// True if `address` is where one of the two copies of a path has to be.
+fn is_copy(address: u64) -> bool {
+    let offset = address.wrapping_sub(CODE.load(SeqCst));
+    let in_slot = (offset % layout::PATH_SLOT as u64) as usize;
+    offset < (PATHS * layout::PATH_SLOT) as u64
+        && [layout::COPY_SITE_A, layout::COPY_SITE_B].contains(&in_slot)
 }
 
 /// What the kernel's exception table does for the two copies of each path; any other fault kills the test.
@@ -431,16 +519,13 @@ extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc:
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the kernel passes a valid context.
     let rip = unsafe { &mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize] };
-    let offset = (*rip as u64).wrapping_sub(CODE.load(SeqCst));
-    let in_slot = (offset % layout::PATH_SLOT as u64) as usize;
-    if offset < (PATHS * layout::PATH_SLOT) as u64
-        && [layout::COPY_SITE_A, layout::COPY_SITE_B].contains(&in_slot)
-    {
+    if is_copy(*rip as u64) || *rip as u64 == synthjit_test_copy_site as *const () as u64 {
         FAULTS.fetch_add(1, SeqCst);
         *rip += 2;
     } else {
-        // SAFETY: back to the default, which ends the test when the instruction faults again.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        let before = BEFORE.get().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: back to what was there before, which ends the test when the instruction faults again.
+        unsafe { libc::sigaction(signal, before, std::ptr::null_mut()) };
     }
 }
 
@@ -448,9 +533,31 @@ extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc:
 extern "C" fn on_step(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the kernel passes a valid context.
-    let rip = unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize] } as u64;
-    if rip.wrapping_sub(CODE.load(SeqCst)) < CODE_BYTES as u64 {
+    let gregs = unsafe { &mut (*context).uc_mcontext.gregs };
+    let rip = gregs[libc::REG_RIP as usize] as u64;
+    let in_code = |at: u64| at.wrapping_sub(CODE.load(SeqCst)) < CODE_BYTES as u64;
+    if in_code(rip) {
         STEPS.fetch_add(1, SeqCst);
+    }
+    let len = WAY_LEN.load(SeqCst);
+    let last = match len {
+        0 => 0,
+        _ => WAY_TAKEN[len - 1].load(SeqCst),
+    };
+    if len < WAY && rip != last && (in_code(rip) || in_code(last)) {
+        WAY_TAKEN[len].store(rip, SeqCst);
+        WAY_LEN.store(len + 1, SeqCst);
+    }
+    if is_copy(rip) && !COUNT.load(SeqCst) && HOOK_AT.load(SeqCst) == 0 {
+        // A trap for each byte would take most of the time.
+        let names = [libc::REG_RDI, libc::REG_RSI, libc::REG_RCX].map(|name| name as usize);
+        let mut registers = names.map(|name| gregs[name] as u64);
+        // SAFETY: the copy that the code would do next, with the same outcome.
+        unsafe { synthjit_test_copy(&mut registers) };
+        for (name, value) in names.into_iter().zip(registers) {
+            gregs[name] = value as i64;
+        }
+        gregs[libc::REG_RIP as usize] += 2;
     }
     if rip == HOOK_AT.load(SeqCst) {
         HOOK_AT.store(0, SeqCst);

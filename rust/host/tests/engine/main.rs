@@ -3,6 +3,7 @@
 
 mod admission;
 mod bookkeeping;
+mod branches;
 mod counts;
 mod decode;
 mod disasm;
@@ -11,7 +12,9 @@ mod golden;
 mod instructions;
 mod machine;
 mod model;
+mod oracle;
 mod pipes;
+mod random;
 mod structure;
 mod vectors;
 mod world;

@@ -186,7 +186,7 @@ pub fn read(pipe: &Pipe, around: &Around, count: u64, room: usize, limits: Limit
     let Some(first) = pipe.buffers.first() else {
         return Must::GiveBack;
     };
-    if !first.anon || first.flags & (PACKET | WHOLE) != 0 {
+    if !first.anon || first.flags & (PACKET | WHOLE) != 0 || first.len == 0 {
         return Must::GiveBack;
     }
     let len = count.min(u64::from(first.len)) as usize;

@@ -6,174 +6,10 @@ use proptest::test_runner::TestCaseError;
 use synthjit_engine::paths::{tail, PathKind};
 use synthjit_engine::specs::layout;
 
-use crate::machine::{bytes, store, Hook, Left};
-use crate::model::{
-    self, Around, Buffer, File, Limits, Must, Page, Pipe, CAN_MERGE, PACKET, PAGE, WHOLE,
-};
+use crate::machine::{bytes, Hook, Left};
+use crate::model::{Around, Buffer, File, Pipe, CAN_MERGE, PACKET, PAGE, WHOLE};
+use crate::oracle::{changed, check, pipe, Call, Place};
 use crate::world::{World, FD, PAGES, USER};
-
-/// A pipe with data in its first page, nobody around.
-pub fn pipe(len: u32) -> Pipe {
-    let pages = (0..PAGES)
-        .map(|i| Page {
-            bytes: (0..PAGE).map(|b| (b * 7 + i) as u8).collect(),
-            references: 1,
-        })
-        .collect();
-    let full = Buffer {
-        page: 0,
-        offset: 0,
-        len,
-        anon: true,
-        flags: CAN_MERGE,
-    };
-    Pipe {
-        ring_size: 16,
-        max_usage: 16,
-        tail: 0xffff_ffff,
-        buffers: if len == 0 { vec![] } else { vec![full] },
-        cached: [if len == 0 { Some(0) } else { None }, None],
-        readers: 1,
-        pages,
-        owner: 0,
-        readers_wait: false,
-        fasync_readers: false,
-        fasync_writers: false,
-    }
-}
-
-/// Where the user's buffer begins.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    /// This many bytes before the end of accessible memory.
-    BeforeEnd(usize),
-    /// An address that user space can't have.
-    Kernel(u64),
-}
-
-#[derive(Clone, Debug)]
-struct Call {
-    kind: PathKind,
-    count: u64,
-    place: Place,
-}
-
-/// Sets everything up, makes the call and compares all that can be told with the model.
-fn check(
-    world: &World,
-    erms: bool,
-    pipe: &Pipe,
-    around: &Around,
-    call: &Call,
-) -> Result<(), String> {
-    let mut ground = world.ground;
-    ground.erms = erms;
-    let mut instance = world.instance();
-    instance.hits = Some(world.machine.counters + 8);
-    let slot = world.machine.path_slot(0);
-    let mut out = [0; layout::PATH_SLOT];
-    let code = synthjit_engine::paths::emit_for(
-        world.profile(),
-        call.kind,
-        &world.facts,
-        &instance,
-        &ground,
-        slot,
-        &mut out,
-    )
-    .map_err(|reason| reason.text().to_owned())?;
-    world.machine.install(slot, &out);
-    world.set(pipe, around);
-    let user: Vec<u8> = (0..USER).map(|i| (i * 13 + 5) as u8).collect();
-    store(world.user, &user);
-
-    let (address, room) = match call.place {
-        Place::BeforeEnd(room) => (world.user + (USER - room) as u64, room),
-        Place::Kernel(address) => (address, 0),
-    };
-    let limits = Limits {
-        count: if erms {
-            PAGE as u64
-        } else {
-            layout::COPY_MAX_SLOW as u64
-        },
-        exit_work: world.facts.exit_work_mask as u32,
-    };
-    let writes = call.kind == PathKind::PipeWrite;
-    let must = if writes {
-        model::write(pipe, around, call.count, &user[USER - room..], limits)
-    } else {
-        model::read(pipe, around, call.count, room, limits)
-    };
-
-    let (bailouts, hits, accounts) = (
-        world.bailouts(),
-        crate::machine::load64(world.machine.counters + 8),
-        world.accounts(),
-    );
-    let ran = world.call(
-        code.entry,
-        call.kind,
-        [u64::from(FD), address, call.count],
-        around.user_flags,
-        false,
-        None,
-    );
-    let hits = crate::machine::load64(world.machine.counters + 8) - hits;
-    let same = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
-    same("faults stay disabled", world.faults_enabled())?;
-    let changed = around.shows_another_object(limits.exit_work);
-    same(
-        "whether the descriptor is looked at",
-        ran.outcome.learnt == u64::from(changed),
-    )?;
-    same("a tail ran", ran.outcome.tails.is_empty())?;
-    let now = world.pipe_now(pipe);
-    let mut expected_user = user.clone();
-    match must {
-        Must::GiveBack => {
-            ran.untouched()?;
-            same(
-                "not counted as given back",
-                world.bailouts() == bailouts + 1,
-            )?;
-            same("counted as hit", hits == 0)?;
-            // A copy that faulted has written to memory that holds nothing yet: behind the data, or in a spare page.
-            let mut now = now;
-            if ran.outcome.faults > 0 && writes {
-                now.pages.clone_from(&pipe.pages);
-            }
-            same("pages changed", now == *pipe)?;
-            if ran.outcome.faults > 0 {
-                return Ok(());
-            }
-        }
-        Must::Do {
-            pipe: after,
-            result,
-            data,
-        } => {
-            ran.returned(result)?;
-            same("counted as given back", world.bailouts() == bailouts)?;
-            same("not counted as hit", hits == 1)?;
-            if now != after {
-                return Err(format!("pipe {now:?}\ninstead of {after:?}"));
-            }
-            if after.tail != pipe.tail {
-                same(
-                    "the empty buffer kept its operations",
-                    world.ring_ops(pipe, pipe.tail) == 0,
-                )?;
-            }
-            let mut expected = accounts;
-            expected[usize::from(writes)] += result;
-            expected[2 + usize::from(writes)] += 1;
-            same("accounts", world.accounts() == expected)?;
-            expected_user[USER - room..USER - room + data.len()].copy_from_slice(&data);
-        }
-    }
-    same("user memory", bytes(world.user, USER) == expected_user)
-}
 
 fn buffers() -> impl Strategy<Value = Vec<Buffer>> {
     let buffer = (
@@ -291,34 +127,30 @@ fn calls() -> impl Strategy<Value = Call> {
 
 #[test]
 fn paths_agree_with_the_model() {
+    random_calls(8000);
+}
+
+/// This many random calls, each compared with the model.
+pub fn random_calls(cases: u32) {
     let world = World::new();
-    let config = ProptestConfig {
-        cases: 8000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config = crate::random::config(cases);
     let mut done = [0u32; 2];
     let seen = std::cell::RefCell::new(&mut done);
     proptest!(config, |(pipe in pipes(), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9))| {
         check(&world, erms, &pipe, &around, &call).map_err(TestCaseError::fail)?;
-        if load_result(&world, &pipe) {
+        if changed(&world, &pipe) {
             seen.borrow_mut()[usize::from(call.kind == PathKind::PipeWrite)] += 1;
         }
     });
     assert!(
-        done.iter().all(|&n| n > 300),
+        done.iter().all(|&n| n > cases / 27),
         "too few calls were done by the paths themselves: {done:?}"
     );
 }
 
-/// True if the pipe is not what it was.
-fn load_result(world: &World, before: &Pipe) -> bool {
-    world.pipe_now(before) != *before
-}
-
 /// Each single obstacle turns a call that is done into one that is given back.
 #[test]
-fn each_obstacle_gives_the_call_back() {
+pub fn each_obstacle_gives_the_call_back() {
     type Change = fn(&mut Pipe, &mut Around, &mut Call);
     let obstacles: &[(&str, &[PathKind], Change)] = &[
         ("exit work", &PathKind::ALL, |_, a, _| {
@@ -404,6 +236,9 @@ fn each_obstacle_gives_the_call_back() {
         ("full pipe", &[PathKind::PipeRead], |p, _, _| {
             p.max_usage = 1
         }),
+        ("a buffer without data", &[PathKind::PipeRead], |p, _, _| {
+            p.buffers[0].len = 0
+        }),
         ("empty pipe", &[PathKind::PipeRead], |p, _, _| {
             p.buffers.clear()
         }),
@@ -434,7 +269,7 @@ fn each_obstacle_gives_the_call_back() {
     for kind in PathKind::ALL {
         let (pipe, around, call) = base(kind);
         check(&world, true, &pipe, &around, &call).expect("nothing in the way");
-        assert!(load_result(&world, &pipe), "{kind:?} was not done");
+        assert!(changed(&world, &pipe), "{kind:?} was not done");
     }
     for (name, kinds, change) in obstacles {
         for kind in *kinds {
@@ -453,16 +288,40 @@ fn each_obstacle_gives_the_call_back() {
     let (mut brimful, around, call) = base(PathKind::PipeWrite);
     brimful.buffers[0].offset = 4076;
     check(&world, true, &brimful, &around, &call).expect("the last byte of the page");
-    assert!(load_result(&world, &brimful));
+    assert!(changed(&world, &brimful));
     let (mut empty, around, call) = base(PathKind::PipeWrite);
     (empty.buffers, empty.cached) = (vec![], [None, Some(2)]);
     check(&world, true, &empty, &around, &call).expect("empty pipe without a cached page");
-    assert!(!load_result(&world, &empty));
+    assert!(!changed(&world, &empty));
+}
+
+/// A copy that does not come to its end, in each of the two cases of each path.
+#[test]
+pub fn a_fault_at_each_copy_gives_the_call_back() {
+    let world = World::new();
+    for (kind, filled) in [
+        (PathKind::PipeWrite, 0),
+        (PathKind::PipeWrite, 10),
+        (PathKind::PipeRead, 11),
+        (PathKind::PipeRead, 10),
+    ] {
+        for place in [0, 1, 9].map(Place::BeforeEnd) {
+            let call = Call {
+                kind,
+                count: 10,
+                place,
+            };
+            let bailouts = world.bailouts();
+            check(&world, true, &pipe(filled), &Around::quiet(), &call)
+                .unwrap_or_else(|why| panic!("{call:?}, {filled}: {why}"));
+            assert_eq!(world.bailouts(), bailouts + 1, "{call:?}, {filled}");
+        }
+    }
 }
 
 /// Without fast string copies, counts up to the limit are done and larger ones given back.
 #[test]
-fn slow_copies_are_short() {
+pub fn slow_copies_are_short() {
     let world = World::new();
     for (count, done) in [
         (layout::COPY_MAX_SLOW as u64, true),
@@ -476,7 +335,7 @@ fn slow_copies_are_short() {
                 place: Place::BeforeEnd(count as usize),
             };
             check(&world, false, &pipe, &Around::quiet(), &call).expect("as the model says");
-            assert_eq!(load_result(&world, &pipe), done, "{kind:?} {count}");
+            assert_eq!(changed(&world, &pipe), done, "{kind:?} {count}");
         }
     }
 }
@@ -497,7 +356,7 @@ struct Late {
 
 /// Whoever comes while a path is at work is looked after by the tail; the call is complete all the same.
 #[test]
-fn what_comes_late_is_left_to_the_tail() {
+pub fn what_comes_late_is_left_to_the_tail() {
     let world = World::new();
     let (f, pipe_at) = (world.facts, world.pipe());
     let (a, b) = (layout::COPY_SITE_A, layout::COPY_SITE_B);
@@ -569,7 +428,7 @@ fn what_comes_late_is_left_to_the_tail() {
 
 /// A call that is given back under the mutex, for which somebody waits by then: only the unlock is left to the tail.
 #[test]
-fn waiters_at_a_failed_guard_are_woken() {
+pub fn waiters_at_a_failed_guard_are_woken() {
     let world = World::new();
     for kind in PathKind::ALL {
         let code = world.install(kind, &world.instance());

@@ -78,13 +78,14 @@ fn descriptors() -> impl Strategy<Value = Fds> {
 
 #[test]
 fn each_descriptor_is_sent_where_it_belongs() {
+    random_vectors(250);
+}
+
+/// This many random vectors, each tried with descriptors in and around its lists.
+pub fn random_vectors(cases: u32) {
     let world = World::new();
     let stubs = stubs(&world);
-    let config = ProptestConfig {
-        cases: 250,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config = crate::random::config(cases);
     let made = std::cell::Cell::new(0u32);
     proptest!(config, |(write in descriptors(), read in descriptors(), learn: bool, ibt: bool, seed: u64)| {
         let ground = Ground { ibt, ..world.ground };
@@ -134,7 +135,7 @@ fn each_descriptor_is_sent_where_it_belongs() {
         }
     });
     assert!(
-        made.get() > 150,
+        made.get() > cases / 5 * 3,
         "too few vectors could be made: {}",
         made.get()
     );
@@ -193,7 +194,7 @@ fn a_common_process_fits() {
 
 /// Two dozen descriptors a call, a few of them with paths.
 #[test]
-fn many_descriptors_fit() {
+pub fn many_descriptors_fit() {
     let world = World::new();
     let stubs = stubs(&world);
     let list = |from: u32| -> Vec<Entry> {
@@ -238,7 +239,7 @@ fn many_descriptors_fit() {
 
 /// As long as one call has few, finding out that a descriptor has no path keeps its price.
 #[test]
-fn halving_keeps_the_price() {
+pub fn halving_keeps_the_price() {
     let world = World::new();
     let stubs = stubs(&world);
     let write: Vec<Entry> = (0..7)

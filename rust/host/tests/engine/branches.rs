@@ -1,0 +1,242 @@
+//! Which edges of generated code the tests take: each conditional branch of each path, taken and not taken.
+//!
+//! The tests of paths and vectors run once more with every instruction stepped, so what is counted is what they execute.
+//! `branches.toml` names the branches and lists the edges that may stay untaken, each with its reason.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
+use serde::Deserialize;
+use synthjit_engine::paths::PathKind;
+
+use crate::disasm::reachable;
+use crate::machine::{observe, slot_bytes, slot_of, Slot};
+use crate::{counts, pipes, vectors};
+
+/// One way that a branch can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Edge {
+    Taken,
+    NotTaken,
+}
+
+const EDGES: [Edge; 2] = [Edge::Taken, Edge::NotTaken];
+
+/// A branch of a path by its number in the order of addresses; of a vector by what it compares and where it leads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Branch {
+    Path(usize, usize, Mnemonic),
+    Vector(String),
+}
+
+/// What lies in a slot, and its branches by address.
+struct Known {
+    slot: Slot,
+    bytes: Vec<u8>,
+    branches: BTreeMap<u64, (Branch, u64)>,
+}
+
+thread_local! {
+    static TAKEN: RefCell<BTreeSet<(Branch, Edge)>> = const { RefCell::new(BTreeSet::new()) };
+    static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Has the branches of the slot that begins at `base` in `known`. A slot is entered from outside at its first instruction,
+/// `entry`.
+fn learn(known: &mut Vec<Known>, slot: Slot, base: u64, entry: u64) {
+    let bytes = slot_bytes(slot, base);
+    if known.iter().any(|k| k.slot == slot && k.bytes == bytes) {
+        return;
+    }
+    known.retain(|k| k.slot != slot);
+    known.push(Known {
+        slot,
+        branches: branches(slot, &bytes, base, entry),
+        bytes,
+    });
+}
+
+/// The conditional branches in the slot that begins at `base` and is entered at `entry`, each with the address behind it.
+fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (Branch, u64)> {
+    let code = reachable(bytes, base, &[entry]);
+    let conditional = code
+        .values()
+        .filter(|i| i.flow_control() == FlowControl::ConditionalBranch);
+    let name = |(number, branch): (usize, &Instruction)| {
+        let is = match slot {
+            Slot::Path(kind) => Branch::Path(kind, number, branch.mnemonic()),
+            Slot::Vector(_) => Branch::Vector(describe(&code, branch)),
+        };
+        (branch.ip(), (is, branch.next_ip()))
+    };
+    conditional.enumerate().map(name).collect()
+}
+
+/// A vector's branch in words: `je descriptor: path`.
+fn describe(code: &BTreeMap<u64, Instruction>, branch: &Instruction) -> String {
+    let before = code.range(..branch.ip()).rev().map(|(_, i)| i);
+    // Neither moves nor branches change the flags.
+    let mut compares =
+        before.skip_while(|i| i.mnemonic() == Mnemonic::Mov || i.near_branch_target() != 0);
+    let compare = compares.next().expect("something is compared");
+    let what = match (compare.mnemonic(), compare.op0_register()) {
+        (Mnemonic::Bt, _) => "map",
+        (Mnemonic::Cmp, iced_x86::Register::RAX) => "call",
+        (Mnemonic::Cmp, iced_x86::Register::RDI) if compare.op1_kind() != OpKind::Register => {
+            "descriptor"
+        }
+        other => panic!("{:#x}: {other:?} decides", branch.ip()),
+    };
+    let target = branch.near_branch_target();
+    let to = match slot_of(target) {
+        Some((Slot::Path(_), _)) => "path",
+        Some((Slot::Vector(_), _)) => "vector",
+        None => "stock",
+    };
+    format!("{:?} {what}: {to}", branch.mnemonic()).to_lowercase()
+}
+
+/// Notes the edges of one run.
+fn note(way: &[u64]) {
+    KNOWN.with_borrow_mut(|known| {
+        let mut entered = Vec::new();
+        for pair in way.windows(2) {
+            let (at, next) = (pair[0], pair[1]);
+            let Some((slot, base)) = slot_of(at) else {
+                continue;
+            };
+            // Later it may come back to the middle, from a call.
+            if !entered.contains(&slot) {
+                learn(known, slot, base, at);
+                entered.push(slot);
+            }
+            let of_slot = known.iter().find(|k| k.slot == slot);
+            if let Some((branch, behind)) = of_slot.and_then(|k| k.branches.get(&at)) {
+                let edge = match next == *behind {
+                    true => Edge::NotTaken,
+                    false => Edge::Taken,
+                };
+                TAKEN.with_borrow_mut(|taken| taken.insert((branch.clone(), edge)));
+            }
+        }
+    });
+}
+
+/// `branches.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reviewed {
+    pipe_write: Vec<String>,
+    pipe_read: Vec<String>,
+    vector: Vec<String>,
+    #[serde(default)]
+    untaken: Vec<Untaken>,
+}
+
+/// An edge that no test can take.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Untaken {
+    code: String,
+    branch: String,
+    edge: Edge,
+    reason: String,
+}
+
+/// An edge for people: code, branch, edge.
+type Name = (String, String, Edge);
+
+/// All edges by name, and whether each was taken; and what of the code the names do not fit.
+fn judge(
+    reviewed: &Reviewed,
+    taken: &BTreeSet<(Branch, Edge)>,
+) -> (BTreeMap<Name, bool>, Vec<String>) {
+    let mut edges = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let lists = [
+        ("pipe_write", &reviewed.pipe_write),
+        ("pipe_read", &reviewed.pipe_read),
+        ("vector", &reviewed.vector),
+    ];
+    for (code, names) in lists {
+        for name in names {
+            for edge in EDGES {
+                let old = edges.insert((code.to_owned(), name.clone(), edge), false);
+                if old.is_some() && edge == Edge::Taken {
+                    wrong.push(format!("{code}: two branches are called {name:?}"));
+                }
+            }
+        }
+    }
+    for (branch, edge) in taken {
+        let (code, name) = match branch {
+            Branch::Vector(name) => ("vector", name.clone()),
+            Branch::Path(kind, number, mnemonic) => {
+                let code = PathKind::ALL[*kind].spec().name;
+                let list = lists.iter().find(|(c, _)| *c == code).expect("a path").1;
+                let name = list.get(*number).cloned().unwrap_or_default();
+                if !name.starts_with(&format!("{mnemonic:?} ").to_lowercase()) {
+                    wrong.push(format!(
+                        "{code}: branch {number} is a {mnemonic:?}, not {name:?}"
+                    ));
+                }
+                (code, name)
+            }
+        };
+        match edges.get_mut(&(code.to_owned(), name.clone(), *edge)) {
+            Some(taken) => *taken = true,
+            None => wrong.push(format!("{code}: no name for {name:?}, {edge:?}")),
+        }
+    }
+    (edges, wrong)
+}
+
+#[test]
+fn every_branch_goes_both_ways() {
+    observe(Some(note));
+    pipes::random_calls(2000);
+    pipes::each_obstacle_gives_the_call_back();
+    pipes::a_fault_at_each_copy_gives_the_call_back();
+    pipes::slow_copies_are_short();
+    pipes::what_comes_late_is_left_to_the_tail();
+    pipes::waiters_at_a_failed_guard_are_woken();
+    counts::fast_cases_stay_within_their_budgets();
+    vectors::random_vectors(60);
+    vectors::many_descriptors_fit();
+    vectors::halving_keeps_the_price();
+    observe(None);
+    let taken = TAKEN.take();
+
+    let reviewed: Reviewed =
+        toml::from_str(include_str!("branches.toml")).expect("branches.toml is right");
+    let (edges, mut wrong) = judge(&reviewed, &taken);
+    let all = edges.len();
+    let covered = edges.values().filter(|&&taken| taken).count();
+    println!("engine branches: {covered} of {all} edges covered");
+    for ((code, branch, edge), taken) in &edges {
+        let listed = reviewed
+            .untaken
+            .iter()
+            .find(|u| (&u.code, &u.branch, u.edge) == (code, branch, *edge));
+        match (taken, listed) {
+            (false, Some(listed)) => println!(
+                "engine branches: {code}: {branch}: {edge:?} is not covered: {}",
+                listed.reason
+            ),
+            (false, None) => wrong.push(format!("{code}: {branch}: {edge:?} is not covered")),
+            (true, Some(_)) => wrong.push(format!(
+                "{code}: {branch}: {edge:?} is covered, yet listed as untaken"
+            )),
+            (true, None) => {}
+        }
+    }
+    for listed in &reviewed.untaken {
+        let name = (listed.code.clone(), listed.branch.clone(), listed.edge);
+        if !edges.contains_key(&name) {
+            wrong.push(format!("there is no edge {name:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,181 @@
+//! One call on one pipe: set up, made by the path, compared with the model.
+
+use synthjit_engine::paths::PathKind;
+use synthjit_engine::specs::layout;
+
+use crate::machine::{bytes, load64, store};
+use crate::model::{self, Around, Buffer, Limits, Must, Page, Pipe, CAN_MERGE, PAGE};
+use crate::world::{World, FD, PAGES, USER};
+
+/// A pipe with data in its first page, nobody around.
+pub fn pipe(len: u32) -> Pipe {
+    let pages = (0..PAGES)
+        .map(|i| Page {
+            bytes: (0..PAGE).map(|b| (b * 7 + i) as u8).collect(),
+            references: 1,
+        })
+        .collect();
+    let full = Buffer {
+        page: 0,
+        offset: 0,
+        len,
+        anon: true,
+        flags: CAN_MERGE,
+    };
+    Pipe {
+        ring_size: 16,
+        max_usage: 16,
+        tail: 0xffff_ffff,
+        buffers: if len == 0 { vec![] } else { vec![full] },
+        cached: [if len == 0 { Some(0) } else { None }, None],
+        readers: 1,
+        pages,
+        owner: 0,
+        readers_wait: false,
+        fasync_readers: false,
+        fasync_writers: false,
+    }
+}
+
+/// Where the user's buffer begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// This many bytes before the end of accessible memory.
+    BeforeEnd(usize),
+    /// An address that user space can't have.
+    Kernel(u64),
+}
+
+/// A call on the descriptor.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub kind: PathKind,
+    pub count: u64,
+    pub place: Place,
+}
+
+/// Sets everything up, makes the call and compares all that can be told with the model.
+///
+/// # Errors
+///
+/// What differs.
+pub fn check(
+    world: &World,
+    erms: bool,
+    pipe: &Pipe,
+    around: &Around,
+    call: &Call,
+) -> Result<(), String> {
+    let mut ground = world.ground;
+    ground.erms = erms;
+    let mut instance = world.instance();
+    instance.hits = Some(world.machine.counters + 8);
+    let slot = world.machine.path_slot(call.kind as usize);
+    let mut out = [0; layout::PATH_SLOT];
+    let code = synthjit_engine::paths::emit_for(
+        world.profile(),
+        call.kind,
+        &world.facts,
+        &instance,
+        &ground,
+        slot,
+        &mut out,
+    )
+    .map_err(|reason| reason.text().to_owned())?;
+    world.machine.install(slot, &out);
+    world.set(pipe, around);
+    let user: Vec<u8> = (0..USER).map(|i| (i * 13 + 5) as u8).collect();
+    store(world.user, &user);
+
+    let (address, room) = match call.place {
+        Place::BeforeEnd(room) => (world.user + (USER - room) as u64, room),
+        Place::Kernel(address) => (address, 0),
+    };
+    let limits = Limits {
+        count: if erms {
+            PAGE as u64
+        } else {
+            layout::COPY_MAX_SLOW as u64
+        },
+        exit_work: world.facts.exit_work_mask as u32,
+    };
+    let writes = call.kind == PathKind::PipeWrite;
+    let must = if writes {
+        model::write(pipe, around, call.count, &user[USER - room..], limits)
+    } else {
+        model::read(pipe, around, call.count, room, limits)
+    };
+
+    let (bailouts, hits, accounts) = (
+        world.bailouts(),
+        load64(world.machine.counters + 8),
+        world.accounts(),
+    );
+    let ran = world.call(
+        code.entry,
+        call.kind,
+        [u64::from(FD), address, call.count],
+        around.user_flags,
+        false,
+        None,
+    );
+    let hits = load64(world.machine.counters + 8) - hits;
+    let same = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
+    same("faults stay disabled", world.faults_enabled())?;
+    let changed = around.shows_another_object(limits.exit_work);
+    same(
+        "whether the descriptor is looked at",
+        ran.outcome.learnt == u64::from(changed),
+    )?;
+    same("a tail ran", ran.outcome.tails.is_empty())?;
+    let now = world.pipe_now(pipe);
+    let mut expected_user = user.clone();
+    match must {
+        Must::GiveBack => {
+            ran.untouched()?;
+            same(
+                "not counted as given back",
+                world.bailouts() == bailouts + 1,
+            )?;
+            same("counted as hit", hits == 0)?;
+            // A copy that faulted has written to memory that holds nothing yet: behind the data, or in a spare page.
+            let mut now = now;
+            if ran.outcome.faults > 0 && writes {
+                now.pages.clone_from(&pipe.pages);
+            }
+            same("pages changed", now == *pipe)?;
+            if ran.outcome.faults > 0 {
+                return Ok(());
+            }
+        }
+        Must::Do {
+            pipe: after,
+            result,
+            data,
+        } => {
+            ran.returned(result)?;
+            same("counted as given back", world.bailouts() == bailouts)?;
+            same("not counted as hit", hits == 1)?;
+            if now != after {
+                return Err(format!("pipe {now:?}\ninstead of {after:?}"));
+            }
+            if after.tail != pipe.tail {
+                same(
+                    "the empty buffer kept its operations",
+                    world.ring_ops(pipe, pipe.tail) == 0,
+                )?;
+            }
+            let mut expected = accounts;
+            expected[usize::from(writes)] += result;
+            expected[2 + usize::from(writes)] += 1;
+            same("accounts", world.accounts() == expected)?;
+            expected_user[USER - room..USER - room + data.len()].copy_from_slice(&data);
+        }
+    }
+    same("user memory", bytes(world.user, USER) == expected_user)
+}
+
+/// True if the pipe is not what it was.
+pub fn changed(world: &World, before: &Pipe) -> bool {
+    world.pipe_now(before) != *before
+}
