@@ -116,6 +116,7 @@ void synthjit_task_queue(struct synthjit_task *t, synthjit_u32 events);
 void synthjit_task_retry_in(struct synthjit_task *t, synthjit_u32 ms);
 void synthjit_task_publish(struct synthjit_task *t, synthjit_u64 vector);
 void synthjit_task_withdraw(struct synthjit_task *t);
+synthjit_u32 synthjit_task_observed(struct synthjit_task *t);
 synthjit_u32 synthjit_mirrors_traced(void);
 int synthjit_quiesce(void);
 int synthjit_find_process(int tgid);

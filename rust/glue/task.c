@@ -224,6 +224,21 @@ void synthjit_task_withdraw(struct synthjit_task *t)
 	WRITE_ONCE(t->vector, 0);
 }
 
+/*
+ * Boolean, for `state`: the word that a path's guard wants to be zero is not. It may
+ * change at any moment; nothing but what is shown depends on it.
+ */
+synthjit_u32 synthjit_task_observed(struct synthjit_task *t)
+{
+	unsigned long flags;
+	bool observed;
+
+	raw_spin_lock_irqsave(&tasks_lock, flags);
+	observed = READ_ONCE(task_thread_info(t->task)->syscall_work) != 0;
+	raw_spin_unlock_irqrestore(&tasks_lock, flags);
+	return observed;
+}
+
 /* By the process itself, preemption off: an assumption is about to break. */
 void synthjit_task_drop(struct synthjit_task *t, u32 events)
 {

@@ -62,6 +62,12 @@ impl Task {
         NonNull::new(task).map(Self).ok_or(EINVAL)
     }
 
+    /// Whether the kernel has work at each system call of the process now, so that no path serves.
+    pub(crate) fn observed(&self) -> bool {
+        // SAFETY: The object lives as long as `self`; any context.
+        unsafe { c::synthjit_task_observed(self.0.as_ptr()) != 0 }
+    }
+
     /// Whether this is the object that C calls `task`.
     pub(crate) fn is(&self, task: *mut c::synthjit_task) -> bool {
         self.0.as_ptr() == task

@@ -127,6 +127,8 @@ fn show_state(w: &mut Page<'_>, state: &State, p: &Process) -> fmt::Result {
         Some(reason)
     } else if glue::mirrors_traced() {
         Some(Reason::MirrorTraced)
+    } else if p.task.observed() {
+        Some(Reason::Observed)
     } else {
         None
     };

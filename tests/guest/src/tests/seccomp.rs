@@ -4,7 +4,7 @@ use super::lab::{echo, Lab, Res};
 use crate::proc::{Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::Call::{Read, Write};
-use crate::{area, same};
+use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(10);
 
 area!("trace":
-    seccomp_errno, seccomp_allow, seccomp_trap, seccomp_kill, syscall_user_dispatch,
+    seccomp_errno, seccomp_allow, seccomp_trap, seccomp_kill, seccomp_in_state, syscall_user_dispatch,
 );
 
 /// A filter that does `action` for `nr` on descriptor `fd` and allows everything else.
@@ -123,6 +123,23 @@ fn seccomp_kill(lab: &Lab) -> Res {
         "the child that wrote"
     );
     Ok(())
+}
+
+/// No event takes the vector away, since each path looks for itself; but who reads `state` must learn why no call is fast.
+fn seccomp_in_state(lab: &Lab) -> Res {
+    let rig = lab.rig()?;
+    if lab.stock {
+        return Ok(());
+    }
+    let me = sys::getpid();
+    same!(lab.state_of(me), "specialized", "state before the filter");
+    install(&filter(libc::SYS_write, rig.p.w, libc::SECCOMP_RET_ALLOW))?;
+    let state = lab.state_of(me);
+    ensure!(
+        state.starts_with("stock: ") && state.contains("seccomp"),
+        "state with the filter: {state:?}"
+    );
+    lab.slow(rig.p.w, Write, 1, || echo(rig.p.r, rig.p.w, b"seen"))
 }
 
 /// Calls outside an allowed range of addresses are handed to the process itself.
