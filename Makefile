@@ -30,7 +30,7 @@ demo:
 	@$(VM) demo
 
 test:
-	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out guest-programs
+	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out module-faults guest-programs
 	@$(VM) test --host --guest
 
 test-host:
@@ -39,7 +39,7 @@ test-host:
 
 # BOOT=NAME runs one boot of qemu/boots.toml.
 test-guest:
-	@qemu/steps $(setup) $(call module,run) module-left-out guest-programs
+	@qemu/steps $(setup) $(call module,run) module-left-out module-faults guest-programs
 	@$(VM) test --guest $(if $(BOOT),--boot $(BOOT))
 
 module-all:

@@ -41,12 +41,18 @@ struct synthjit_task *synthjit_task_of_current(void);
 void synthjit_task_learn(struct synthjit_task *t, u32 call, u32 fd);
 void synthjit_task_drop(struct synthjit_task *t, u32 events);
 void synthjit_task_exit(struct synthjit_task *t, bool group_dead);
+void synthjit_task_faulted(void);
 void synthjit_task_orphan_exit(pid_t tgid);
 void synthjit_task_rehome(pid_t tgid);
 
 /* events.c */
 int synthjit_events_start(void);
 void synthjit_events_stop(void);
+
+/* fault.c */
+extern bool synthjit_faulted;
+int synthjit_fault_start(void);
+void synthjit_fault_stop(void);
 
 /* kvm.c */
 int synthjit_kvm_start(void);

@@ -23,10 +23,15 @@ int synthjit_glue_start(void)
 	ret = synthjit_tasks_start();
 	if (ret)
 		goto mirrors;
-	ret = synthjit_kvm_start();
+	ret = synthjit_fault_start();
 	if (ret)
 		goto tasks;
+	ret = synthjit_kvm_start();
+	if (ret)
+		goto fault;
 	return 0;
+fault:
+	synthjit_fault_stop();
 tasks:
 	synthjit_tasks_stop();
 mirrors:
@@ -65,6 +70,7 @@ void synthjit_glue_stop(void)
 		preempt_notifier_dec();
 	}
 	watching = false;
+	synthjit_fault_stop();
 	synthjit_tasks_stop();
 	synthjit_tail_stop();
 	synthjit_mirrors_stop();

@@ -108,6 +108,10 @@ void synthjit_hits_clear(synthjit_u32 slot);
 /* text.c */
 int synthjit_text_edit(const struct synthjit_edit *edits, synthjit_u32 count);
 
+/* fault.c */
+void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const synthjit_u8 *spec,
+			synthjit_u32 spec_len, int tgid, synthjit_u32 fd);
+
 /* task.c */
 int synthjit_task_attach(int tgid, struct synthjit_task **out);
 void synthjit_task_detach(struct synthjit_task *t);

@@ -92,7 +92,7 @@ static void load_vector(struct synthjit_task *t)
 {
 	unsigned long vector = READ_ONCE(t->vector);
 
-	write_lstar(vector && synthjit_mirrors_intact() ? vector : 0);
+	write_lstar(vector && !READ_ONCE(synthjit_faulted) && synthjit_mirrors_intact() ? vector : 0);
 }
 
 static void sched_in(struct preempt_notifier *notifier, int cpu)
@@ -245,6 +245,22 @@ void synthjit_task_drop(struct synthjit_task *t, u32 events)
 	WRITE_ONCE(t->vector, 0);
 	write_lstar(0);
 	queue_work_of(t, events);
+}
+
+/*
+ * Code of current has faulted, and the process will die of it. Exception context,
+ * interrupts off. Nothing may be queued for it any more: if it dies holding a pipe's
+ * mutex it never gets to the end of its list of works.
+ */
+void synthjit_task_faulted(void)
+{
+	struct synthjit_task *t = synthjit_task_of_current();
+
+	write_lstar(0);
+	if (t) {
+		WRITE_ONCE(t->vector, 0);
+		WRITE_ONCE(t->gone, true);
+	}
 }
 
 static int nothing(void *unused)

@@ -40,7 +40,8 @@ pub(crate) extern "C" fn synthjit_rs_work(
     work::run(task, tgid, events, call, fd);
 }
 
-/// From the loading of a module that cannot live beside vectors: process context.
+/// From the loading of a module that cannot live beside vectors, or after a fault in generated
+/// code: process context.
 #[no_mangle]
 pub(crate) extern "C" fn synthjit_rs_platform_lost(reason: c_uint) {
     control::lose_platform(Reason::from_number(reason));

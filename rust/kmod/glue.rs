@@ -5,6 +5,7 @@
 //! Everything unsafe that the module does towards C is in this file. C header:
 //! `rust/glue/synthjit.h`, which states the contexts.
 
+use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::tail;
 use crate::engine::specs::{layout, Facts, Reason};
 use core::marker::PhantomData;
@@ -221,6 +222,24 @@ impl<'a> Edits<'a> {
         // SAFETY: The slices are borrowed for `'a`; `count` entries were filled in.
         // CAST: The list is short.
         to_result(unsafe { c::synthjit_text_edit(self.list.as_ptr(), self.count as u32) })
+    }
+}
+
+/// Remembers what a slot was made for, so that a fault in it can be told. `fd` is of paths only.
+/// By the process that will run the slot, before it is published.
+pub(crate) fn slot_made(slot: Slot, spec: &'static str, tgid: i32, fd: u32) {
+    let is_vector = slot.class() == Class::Vector;
+    // SAFETY: `spec` lives as long as the module; C checks the range of the index.
+    // CAST: Slots are few and names short.
+    unsafe {
+        c::synthjit_slot_made(
+            slot.index() as u32,
+            is_vector.into(),
+            spec.as_ptr(),
+            spec.len() as u32,
+            tgid,
+            fd,
+        );
     }
 }
 

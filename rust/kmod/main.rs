@@ -49,6 +49,8 @@ impl kernel::Module for SynthJit {
             CHANGE.init();
             STATE.init();
         }
+        #[cfg(synthjit_forced_faults)]
+        pr_warn!("built with forced faults, for tests only\n");
         // A platform that is refused still has its files, which say why.
         let platform = prepare();
         match platform {

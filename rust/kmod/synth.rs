@@ -10,7 +10,7 @@
 use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::{self, Instance, PathKind};
-use crate::engine::specs::{layout, Reason};
+use crate::engine::specs::{layout, trap_vector, Reason};
 use crate::engine::vector::{self, Entry, VectorPlan};
 use crate::glue::{self, c, Edit, Edits, FdView, Quiesced, View};
 use crate::state::{Code, Machine, Path, Process};
@@ -89,6 +89,7 @@ impl Code {
         };
         let path = self.emit_path(view, order, &mut scratch.path)?;
         let used = path.code;
+        glue::slot_made(used.slot, path.kind.spec().name, p.tgid, path.fd);
         if p.paths.push(path, GFP_KERNEL).is_err() {
             self.release(used.slot);
             return Err(Reason::NoMemory);
@@ -169,6 +170,7 @@ impl Code {
         };
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
         let addr = machine.address(slot);
+        glue::slot_made(slot, trap_vector::SPEC.name, p.tgid, 0);
         let mut edits = Edits::new();
         if let Some(path) = path {
             let code = scratch.path.get(..path.len).unwrap_or(&scratch.path);

@@ -116,7 +116,11 @@ fn may_specialize(p: &Process, switches: (Reason, bool), view: &View) -> Result<
 fn retry_later(p: &mut Process, reason: Reason) {
     if matches!(
         reason,
-        Reason::Disabled | Reason::ProcessDisabled | Reason::NotNative | Reason::KvmHost
+        Reason::Disabled
+            | Reason::ProcessDisabled
+            | Reason::NotNative
+            | Reason::KvmHost
+            | Reason::CodeFault
     ) {
         return;
     }

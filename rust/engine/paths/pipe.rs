@@ -150,6 +150,8 @@ impl<'a> Pipe<'a> {
         };
         m.guard_count(COUNT, Reg::Rax, max, bail);
         m.guard_user_pointer(USER, self.user_ptr_max, bail);
+        #[cfg(synthjit_forced_faults)]
+        m.forced_faults(super::super::x86::forced::Place::BeforeLock);
     }
 
     /// Takes the mutex, and has faults on user memory fail at once from here on: with interrupts off they could not be
@@ -161,6 +163,8 @@ impl<'a> Pipe<'a> {
             self.exits.bail.into(),
         );
         m.inc32(field(TASK, self.known.pagefault_disabled));
+        #[cfg(synthjit_forced_faults)]
+        m.forced_faults(super::super::x86::forced::Place::Locked);
     }
 
     /// A field of the pipe.

@@ -4,6 +4,8 @@
 
 pub mod asm;
 pub mod buf;
+#[cfg(synthjit_forced_faults)]
+pub mod forced;
 mod guard;
 pub mod masm;
 pub mod mitigation;

@@ -34,6 +34,12 @@ pub struct Boot {
     /// Texts that the kernel's log must contain.
     #[serde(default)]
     pub expect: Vec<String>,
+    /// The oopses in generated code that must come, in order: what the kernel calls each.
+    #[serde(default)]
+    pub oopses: Vec<String>,
+    /// The last of them makes the kernel panic with this reason, which ends the boot.
+    #[serde(default)]
+    pub panics: Option<String>,
     /// Seconds after which QEMU is killed and the run has failed.
     #[serde(default = "minutes")]
     pub time_limit: u64,
@@ -107,6 +113,8 @@ impl Boot {
             variant: String::new(),
             modules: Vec::new(),
             expect: Vec::new(),
+            oopses: Vec::new(),
+            panics: None,
             time_limit: minutes(),
             ktap: true,
         }

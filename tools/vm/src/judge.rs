@@ -7,7 +7,7 @@
 pub const VERDICT: &str = "GUEST-VERDICT";
 
 /// Taints that an out-of-tree (bit 12), unsigned (bit 13) module brings.
-const ALLOWED_TAINT: u64 = 1 << 12 | 1 << 13;
+pub const ALLOWED_TAINT: u64 = 1 << 12 | 1 << 13;
 
 /// Texts by which the kernel says that something is wrong. Matched anywhere in a line of its console.
 const COMPLAINTS: &[&str] = &[
@@ -89,6 +89,17 @@ impl Verdict {
 
 /// Judges a finished run. `word` is what this run's verdict line must carry, `expect` are texts that the kernel must have logged.
 pub fn judge(lines: &[Line], word: &str, timed_out: bool, expect: &[String]) -> Verdict {
+    judge_with(lines, word, timed_out, expect, ALLOWED_TAINT)
+}
+
+/// [`judge`] with a choice of the taints that are no fault.
+pub fn judge_with(
+    lines: &[Line],
+    word: &str,
+    timed_out: bool,
+    expect: &[String],
+    allowed_taint: u64,
+) -> Verdict {
     if let Some(first) = lines.iter().position(complains) {
         return Verdict::Complaint(first);
     }
@@ -100,8 +111,8 @@ pub fn judge(lines: &[Line], word: &str, timed_out: bool, expect: &[String]) -> 
     let (Some((exit, taint)), None) = (verdicts.next(), verdicts.next()) else {
         return Verdict::Silence;
     };
-    if taint & !ALLOWED_TAINT != 0 {
-        return Verdict::Tainted(taint & !ALLOWED_TAINT);
+    if taint & !allowed_taint != 0 {
+        return Verdict::Tainted(taint & !allowed_taint);
     }
     if exit != 0 {
         return Verdict::Exit(exit);
@@ -120,7 +131,7 @@ pub fn judge(lines: &[Line], word: &str, timed_out: bool, expect: &[String]) -> 
 /// True if the line is one by which the kernel complains.
 ///
 /// `WARNING:` begins what WARN() says; in the midst of a line it is advice about mitigations.
-fn complains(line: &Line) -> bool {
+pub fn complains(line: &Line) -> bool {
     let message = line
         .text
         .split_once("] ")

@@ -12,6 +12,7 @@ mod host;
 mod initramfs;
 mod judge;
 mod ktap;
+mod oops;
 mod project;
 mod qemu;
 mod report;
@@ -96,6 +97,8 @@ impl BootArgs {
             variant: String::new(),
             modules: self.modules,
             expect: self.expect,
+            oopses: Vec::new(),
+            panics: None,
             time_limit: self.time_limit,
             ktap: false,
         }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use crate::boots::Boot;
-use crate::judge::{self, From, Line, Verdict};
+use crate::judge::{From, Line, Verdict};
 use crate::project::{find_file, Kernel, Project};
-use crate::{initramfs, judge::VERDICT};
+use crate::{initramfs, judge::VERDICT, oops};
 
 /// Older ones may run stale code after another CPU has patched it, which kills the guest at random.
 const OLDEST: (u32, u32) = (8, 1);
@@ -101,7 +101,7 @@ pub fn boot(project: &Project, kernel: &Kernel, boot: &Boot, echo: bool) -> Resu
     if lines.is_empty() && !timed_out {
         bail!("QEMU printed nothing and ended with {status}");
     }
-    let verdict = judge::judge(&lines, &word, timed_out, &boot.expect);
+    let verdict = oops::judge(&lines, &word, timed_out, boot);
     Ok(Run {
         lines,
         verdict,

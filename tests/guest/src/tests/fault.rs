@@ -9,7 +9,7 @@ use nix::errno::Errno;
 area!("fault":
     write_from_unmapped, read_to_unmapped, write_from_no_access, read_to_read_only, straddling_write, straddling_merge, straddling_read,
     kernel_addresses, non_canonical_addresses, null, end_of_user_space, wrapping_address, first_touch_write, first_touch_read,
-    copy_on_write, beyond_end_of_file, huge_page_buffer,
+    copy_on_write, beyond_end_of_file, huge_page_buffer, nothing_faults_on_demand,
 );
 
 /// Two pages of which the second is not mapped.
@@ -341,6 +341,17 @@ fn beyond_end_of_file(lab: &Lab) -> Res {
     sys::unmap(at, 8192)?;
     sys::close(fd)?;
     echo(rig.p.r, rig.p.w, b"end")
+}
+
+/// The counts that fault in the module of the tests `recover` are counts like others here.
+fn nothing_faults_on_demand(lab: &Lab) -> Res {
+    let rig = lab.rig()?;
+    for count in super::recover::COUNTS {
+        lab.fast(&[(rig.p.w, Write, 1), (rig.p.r, Read, 1)], || {
+            echo(rig.p.r, rig.p.w, &noise(7, count))
+        })?;
+    }
+    Ok(())
 }
 
 fn huge_page_buffer(lab: &Lab) -> Res {

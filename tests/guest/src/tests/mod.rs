@@ -15,6 +15,7 @@ mod fast;
 mod fault;
 mod left_out;
 mod module;
+mod recover;
 mod refused;
 mod regs;
 mod seccomp;
@@ -100,6 +101,9 @@ pub struct Args {
     /// The platform must refuse, and its reason must contain this
     #[arg(long, value_name = "REASON")]
     refused: Option<String>,
+    /// The module's paths fault when they are told to
+    #[arg(long)]
+    faults: bool,
     /// The module must have been built without this path (pipe_write or pipe_read)
     #[arg(long, value_name = "PATH")]
     left_out: Option<String>,
@@ -120,6 +124,7 @@ pub const LEFT_OUT_VAR: &str = "SYNTHJIT_LEFT_OUT";
 /// Runs the chosen tests; the exit code of the program.
 pub fn main(args: &Args) -> i32 {
     let areas: &[&[Test]] = match (&args.refused, &args.left_out) {
+        _ if args.faults => &[recover::TESTS],
         (Some(_), _) => &[refused::TESTS],
         (_, Some(_)) => &[left_out::TESTS],
         _ => AREAS,
