@@ -139,6 +139,9 @@ pub struct Mirror {
     /// Its symbol in the running kernel, where that is not `name`; only with `watch_entry`.
     #[serde(default)]
     pub symbol: Option<String>,
+    /// Preprocessor condition under which that symbol is there; only with `watch_entry`. Without it, it always is.
+    #[serde(default)]
+    pub watch_when: Option<String>,
     /// Reviewed fingerprints by kernel series ("7.2"), lower-case hexadecimal SHA-256; [`ABSENT`] if the review found
     /// that the series does without it.
     #[serde(default)]

@@ -153,6 +153,20 @@ fn conditions_of_values_reach_the_c_file() {
 }
 
 #[test]
+fn conditions_of_watched_entries_reach_the_c_file() {
+    let bench = Bench::new();
+    bench.edit(
+        "specs/push.toml",
+        "watch_entry = true",
+        "watch_entry = true\nwatch_when = \"IS_ENABLED(CONFIG_X)\"",
+    );
+    bench.generate();
+    let filler = bench.read("out/synthjit_specs.c");
+    let wanted = "synthjit_watched_mirrors[] = {\n#if IS_ENABLED(CONFIG_X)\n\t\"thing_push\",\n#endif\n\tNULL\n};";
+    assert!(filler.contains(wanted), "{filler}");
+}
+
+#[test]
 fn what_is_left_out_need_not_compile() {
     let bench = Bench::new();
     bench.edit("kernel/fs/thing.c", "|= x", "= x");

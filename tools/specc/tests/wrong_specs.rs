@@ -549,6 +549,13 @@ fn mirrors() {
     );
     expect(
         "push.toml",
+        "watch_entry = true",
+        "watch_when = \"1\"",
+        "mirror.thing_push.watch_when",
+        "nobody watches",
+    );
+    expect(
+        "push.toml",
         "doc = \"The push itself.\"",
         "doc = \" \"",
         "mirror.thing_push.doc",

@@ -297,6 +297,14 @@ fn mirrors(spec: &Spec, faults: &mut Vec<Fault>) {
                 "write watch_entry = true, or remove it",
             ));
         }
+        if mirror.watch_when.is_some() && !mirror.watch_entry {
+            faults.push(fault(
+                spec,
+                &key("watch_when"),
+                "nobody watches its entry",
+                "write watch_entry = true, or remove it",
+            ));
+        }
         fingerprints(spec, mirror, faults);
     }
 }

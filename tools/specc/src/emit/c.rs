@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{facts, one_line, NOTE};
 use crate::load::Set;
-use crate::schema::{Mirror, Spec, Value};
+use crate::schema::{Spec, Value};
 use crate::source::Verdicts;
 
 /// The text of `synthjit_specs.h`. The layout part may be included from assembly.
@@ -123,14 +123,18 @@ pub fn filler(set: &Set, verdicts: &Verdicts) -> String {
     }
     let _ = writeln!(out, "}};\nconst u32 synthjit_symbol_facts_len = {count};\n");
     out += "const char *const synthjit_watched_mirrors[] = {\n";
-    let watched: BTreeSet<&str> = set
+    let watched: BTreeSet<(&str, Option<&str>)> = set
         .specs
         .iter()
         .flat_map(|s| &s.mirror)
-        .filter_map(Mirror::watched_symbol)
+        .filter_map(|m| Some((m.watched_symbol()?, m.watch_when.as_deref())))
         .collect();
-    for name in watched {
-        let _ = writeln!(out, "\t{},", c_string(name));
+    for (name, when) in watched {
+        let line = format!("\t{},\n", c_string(name));
+        out += &match when {
+            Some(when) => format!("#if {when}\n{line}#endif\n"),
+            None => line,
+        };
     }
     out += "\tNULL\n};\n";
     out
