@@ -3,6 +3,8 @@
 #ifndef SYNTHJIT_GLUE_H
 #define SYNTHJIT_GLUE_H
 
+#include <linux/instrumentation.h>
+#include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/sched.h>
@@ -27,6 +29,29 @@ extern u8 synthjit_arena_vectors[];
 extern u8 synthjit_arena_end[];
 void synthjit_tail_thunk(void);
 void synthjit_learn_thunk(void);
+
+/*
+ * Brackets what C code called by a thunk of entry.S does. Such code runs between
+ * SYSCALL and the stock entry, or before SYSRET: interrupts are off, while lockdep and
+ * the tracers of interrupt flags have user mode down as having them on. The order is
+ * that of enter_from_user_mode() and exit_to_user_mode() (include/linux/irq-entry-common.h);
+ * RCU watches user mode here, since nohz_full is refused. The callers must be noinstr.
+ * Nothing is left of both in a kernel without such debugging.
+ */
+static __always_inline void synthjit_thunk_enter(void)
+{
+	lockdep_hardirqs_off(_RET_IP_);
+	instrumentation_begin();
+	trace_hardirqs_off_finish();
+}
+
+static __always_inline void synthjit_thunk_leave(void)
+{
+	trace_hardirqs_on_prepare();
+	lockdep_hardirqs_on_prepare();
+	instrumentation_end();
+	lockdep_hardirqs_on(_RET_IP_);
+}
 
 /* mirrors.c */
 int synthjit_mirrors_start(void);

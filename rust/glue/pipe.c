@@ -57,15 +57,17 @@ static DEFINE_PER_CPU(struct irq_work, exit_kick) = IRQ_WORK_INIT_HARD(nothing);
 
 /*
  * The rest of anon_pipe_write() or anon_pipe_read() (fs/pipe.c) behind the commit
- * point. Called by the tail thunk with interrupts off. What it wakes may need the
- * exit work that SYSRET skips: then a self-IPI, taken as soon as the process is
- * back in user space, has the stock interrupt exit do it.
+ * point. What it wakes may need the exit work that SYSRET skips: then a self-IPI,
+ * taken as soon as the process is back in user space, has the stock interrupt exit
+ * do it.
  */
-asmlinkage void synthjit_tail(struct pipe_inode_info *pipe, u32 bits);
-asmlinkage void synthjit_tail(struct pipe_inode_info *pipe, u32 bits)
+static void finish(struct pipe_inode_info *pipe, u32 bits)
 {
-	if (bits & SYNTHJIT_TAIL_UNLOCK)
+	if (bits & SYNTHJIT_TAIL_UNLOCK) {
+		/* Lockdep has not seen the path take it, which never waits for it: a trylock. */
+		mutex_acquire(&pipe->mutex.dep_map, 0, 1, _THIS_IP_);
 		mutex_unlock(&pipe->mutex);
+	}
 	if (!(bits & SYNTHJIT_TAIL_ONLY_UNLOCK)) {
 		if (bits & SYNTHJIT_TAIL_WRITE) {
 			wake_up_interruptible_sync_poll(&pipe->rd_wait, EPOLLIN | EPOLLRDNORM);
@@ -76,6 +78,15 @@ asmlinkage void synthjit_tail(struct pipe_inode_info *pipe, u32 bits)
 	}
 	if (read_thread_flags() & EXIT_TO_USER_MODE_WORK)
 		irq_work_queue(this_cpu_ptr(&exit_kick));
+}
+
+/* Called by the tail thunk with interrupts off. */
+asmlinkage void synthjit_tail(struct pipe_inode_info *pipe, u32 bits);
+asmlinkage noinstr void synthjit_tail(struct pipe_inode_info *pipe, u32 bits)
+{
+	synthjit_thunk_enter();
+	finish(pipe, bits);
+	synthjit_thunk_leave();
 }
 
 /* No tail runs any more; waits for the last self-IPI. */

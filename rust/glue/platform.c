@@ -90,9 +90,6 @@ synthjit_u32 synthjit_platform_check(void)
 	/* The exit clears what a division left behind (amd_clear_divider). */
 	if (boot_cpu_has_bug(X86_BUG_DIV0))
 		return SYNTHJIT_REASON_ENTRY_DIVIDER;
-	/* Their mutex_lock() and mutex_unlock() do more than one exchange. */
-	if (IS_ENABLED(CONFIG_DEBUG_MUTEXES) || IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC))
-		return SYNTHJIT_REASON_DEBUG_LOCKS;
 	/* KVM keeps a copy of MSR_LSTAR and would write ours back on exit. */
 	if (synthjit_symbol("vmx_vcpu_run") || synthjit_symbol("svm_vcpu_run"))
 		return SYNTHJIT_REASON_KVM_HOST;

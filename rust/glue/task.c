@@ -179,9 +179,7 @@ void synthjit_task_retry_in(struct synthjit_task *t, synthjit_u32 ms)
 		mod_delayed_work(wq, &t->retry, msecs_to_jiffies(ms));
 }
 
-/* From the learn thunk: interrupts off, between SYSCALL and the stock entry. */
-asmlinkage void synthjit_learn(u32 fd, u32 call);
-asmlinkage void synthjit_learn(u32 fd, u32 call)
+static void learn(u32 fd, u32 call)
 {
 	struct synthjit_task *t = synthjit_task_of_current();
 
@@ -189,6 +187,15 @@ asmlinkage void synthjit_learn(u32 fd, u32 call)
 		return;
 	atomic_set(&t->wish, (fd << 1 | call) + 1);
 	queue_work_of(t, SYNTHJIT_EVENT_LEARN);
+}
+
+/* From the learn thunk: interrupts off, between SYSCALL and the stock entry. */
+asmlinkage void synthjit_learn(u32 fd, u32 call);
+asmlinkage noinstr void synthjit_learn(u32 fd, u32 call)
+{
+	synthjit_thunk_enter();
+	learn(fd, call);
+	synthjit_thunk_leave();
 }
 
 static void tidy_now(struct work_struct *work)
