@@ -6,10 +6,16 @@
  * kernel's GS base, at a moment when the stock entry (arch/x86/entry/entry_64.S,
  * entry_SYSCALL_64) would not yet have run its mitigations. A path needs none,
  * because it has no return and no indirect branch; compiled code has, so these
- * thunks do what the stock entry does before it calls C. Clearing the branch
- * history is a static call that platform.c points at the kernel's own routine if
- * the CPU needs it. IBRS, IBPB and call depth tracking at entry are not done here:
- * platform.c refuses CPUs that need them.
+ * thunks do what the stock entry does before it calls C. Untraining return
+ * predictions and clearing the branch history are static calls that platform.c
+ * points at the kernel's own routines if the CPU needs them; a static call is a
+ * direct branch, as srso_alias_untrain_ret() demands. The kernel's macro for
+ * untraining would not do: objtool lists the calls in its alternatives, and where
+ * call depth is tracked the kernel patches what each listed call leads to, but
+ * srso_alias_untrain_ret() lies at the very beginning of its text, with no page
+ * before it (arch/x86/kernel/callthunks.c, patch_dest): loading would be an oops.
+ * IBRS, IBPB and call depth tracking at entry are not done here: platform.c refuses
+ * CPUs that need them.
  */
 #include <linux/linkage.h>
 #include <linux/objtool.h>
@@ -30,7 +36,7 @@
 	pushq	%r10
 	pushq	%r11
 	andq	$-16, %rsp
-	CALL_UNTRAIN_RET
+	call	STATIC_CALL_TRAMP(synthjit_untrain_ret)
 	call	STATIC_CALL_TRAMP(synthjit_clear_bhb)
 	\setup
 	call	\function

@@ -103,15 +103,23 @@ synthjit_u32 synthjit_platform_check(void)
 }
 
 /*
- * What the thunks in entry.S call where the stock entry has CLEAR_BRANCH_HISTORY:
- * nothing, or the kernel's own clear_bhb_loop (arch/x86/entry/entry_64.S), which is
- * exported to KVM alone. The static call makes it a direct branch.
+ * What the thunks in entry.S call where the stock entry has UNTRAIN_RET and
+ * CLEAR_BRANCH_HISTORY: nothing, or the kernel's own routines. clear_bhb_loop
+ * (arch/x86/entry/entry_64.S) is exported to KVM alone. The static calls make them
+ * direct branches.
  */
+DEFINE_STATIC_CALL_NULL(synthjit_untrain_ret, entry_untrain_ret);
 DEFINE_STATIC_CALL_NULL(synthjit_clear_bhb, clear_bhb_loop);
 
 static int prepare_thunks(void)
 {
 	void *clear;
+
+	/* The order of CALL_UNTRAIN_RET: the alias variant wins (asm/nospec-branch.h). */
+	if (boot_cpu_has(X86_FEATURE_SRSO_ALIAS))
+		static_call_update(synthjit_untrain_ret, srso_alias_untrain_ret);
+	else if (boot_cpu_has(X86_FEATURE_UNRET))
+		static_call_update(synthjit_untrain_ret, entry_untrain_ret);
 
 	if (!boot_cpu_has(X86_FEATURE_CLEAR_BHB_LOOP))
 		return 0;
