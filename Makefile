@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest module-all clean help
+.PHONY: all demo test test-host test-guest test-matrix module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -42,6 +42,11 @@ test-guest:
 	@qemu/steps $(setup) $(call module,run) module-left-out module-faults guest-programs
 	@$(VM) test --guest $(if $(BOOT),--boot $(BOOT))
 
+# CELL=TEXT boots only the machines of qemu/matrix.toml whose name contains TEXT.
+test-matrix:
+	@qemu/steps $(setup) $(call module,run) $(call module,build) kernel-image:build guest-programs
+	@$(VM) matrix $(if $(CELL),--cell "$(CELL)")
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -55,5 +60,6 @@ help:
 	@echo "make test        every test: host, module builds, guest; ends with one line of counts"
 	@echo "make test-host   only those that need no QEMU"
 	@echo "make test-guest  only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
+	@echo "make test-matrix CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
 	@echo "make module-all  the module for every kernel in qemu/kernels"
 	@echo "make clean       remove build/"

@@ -1,6 +1,7 @@
 //! What runs inside the guest: benchmark, KTAP tests, differential tester. One static program, run as root by PID 1.
 
 mod bench;
+mod cell;
 mod diff;
 mod ktap;
 mod proc;
@@ -25,6 +26,8 @@ enum Command {
     Test(tests::Args),
     /// Run random calls in an attached process and in another one and compare
     Diff(diff::Args),
+    /// Answer one cell of qemu/matrix.toml: does the module work on this machine, or why not
+    Cell(cell::Args),
     /// What an attached process becomes in the tests of exec
     #[command(hide = true)]
     ExecProbe {
@@ -41,6 +44,7 @@ fn main() {
         Command::Bench(args) => bench::main(&args),
         Command::Test(args) => tests::main(&args),
         Command::Diff(args) => diff::main(&args),
+        Command::Cell(args) => cell::main(&args),
         Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),
     };
     std::process::exit(code);

@@ -16,6 +16,9 @@ pub struct Boot {
     /// Number of CPUs.
     #[serde(default = "one")]
     pub smp: u32,
+    /// Threads of a core, of which each counts as a CPU.
+    #[serde(default = "one")]
+    pub threads: u32,
     /// QEMU's CPU model with its switches, such as `max,-smap`.
     #[serde(default = "max")]
     pub cpu: String,
@@ -107,6 +110,7 @@ impl Boot {
             name: name.to_owned(),
             run,
             smp: one(),
+            threads: one(),
             cpu: max(),
             icount: false,
             append: String::new(),

@@ -6,16 +6,20 @@
 #![forbid(unsafe_code)]
 
 mod boots;
+mod cells;
+mod cover;
 mod cpio;
 mod guest;
 mod host;
 mod initramfs;
 mod judge;
 mod ktap;
+mod matrix;
 mod oops;
 mod project;
 mod qemu;
 mod report;
+mod table;
 mod totals;
 
 use std::process::ExitCode;
@@ -52,6 +56,12 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         boot: Option<String>,
     },
+    /// Boot the machines of qemu/matrix.toml and compare what they answer with docs/matrix.md
+    Matrix {
+        /// Only cells whose name contains this
+        #[arg(long, value_name = "PART")]
+        cell: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -62,6 +72,9 @@ struct BootArgs {
     /// Number of CPUs
     #[arg(long, default_value_t = 1)]
     smp: u32,
+    /// Threads of a core, of which each counts as a CPU
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
     /// QEMU's CPU model
     #[arg(long, default_value = "max")]
     cpu: String,
@@ -91,6 +104,7 @@ impl BootArgs {
             name: self.name,
             run: self.run,
             smp: self.smp,
+            threads: self.threads,
             cpu: self.cpu,
             icount: self.icount,
             append: self.append,
@@ -126,6 +140,7 @@ fn run(command: Command) -> Result<u8> {
             Ok(run.verdict.code())
         }
         Command::Demo => guest::demo(&project),
+        Command::Matrix { cell } => cells::run(&project, cell.as_deref()),
         Command::Test { host, guest, boot } => test(&project, host, guest, boot.as_deref()),
     }
 }

@@ -152,7 +152,11 @@ fn arguments(
         "1024",
     ]);
     add(&["-serial", "stdio", "-serial", "file:/proc/self/fd/2"]);
-    add(&["-cpu", &boot.cpu, "-smp", &boot.smp.to_string()]);
+    let smp = match boot.threads {
+        1 => boot.smp.to_string(),
+        threads => format!("{},sockets=1,threads={threads}", boot.smp),
+    };
+    add(&["-cpu", &boot.cpu, "-smp", &smp]);
     if boot.icount {
         add(&[
             "-accel",

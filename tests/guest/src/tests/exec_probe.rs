@@ -31,6 +31,7 @@ pub fn main(mode: &str, r: i32, w: i32) -> i32 {
         return NOTHING;
     }
     let lab = Lab {
+        uncounted: false,
         stock: mode == "stock",
     };
     let p = Pipe { r, w };

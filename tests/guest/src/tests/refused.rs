@@ -70,11 +70,11 @@ fn stock_calls_work(_: &Lab) -> Res {
     Ok(())
 }
 
-fn module_comes_and_goes(_: &Lab) -> Res {
+fn module_comes_and_goes(lab: &Lab) -> Res {
     for _ in 0..10 {
         same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
         super::load_if_missing().map_err(super::lab::Stop::Fail)?;
-        says_why(&Lab { stock: false })?;
+        says_why(lab)?;
     }
     Ok(())
 }

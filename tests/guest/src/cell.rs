@@ -1,0 +1,242 @@
+//! One cell of the matrix (qemu/matrix.toml): what this machine answers to the module, proven, and facts about the machine.
+//!
+//! Lines `CELL key: text` are for tools/vm, which holds them against what the cell is to say. One of them is the answer, and
+//! each answer is proven before it is given:
+//!
+//! - `works`: calls of an attached process ran specialised, nearly all of them, and the tests of the fast cases, of what is
+//!   given back to the kernel and of faults pass.
+//! - `refuses: TEXT`: the tests of the group `refused` pass with that text.
+//! - `stock: TEXT`: the platform is available, but the process is on the stock path and its `state` says so.
+//! - `rejected: ERROR`: the kernel does not load the module.
+//! - `neither: TEXT`: none of these. Never right.
+
+mod thunk;
+
+use crate::proc::poll_until;
+use crate::sys::{self, Pipe};
+use crate::sysfs::{self, Call};
+use crate::tests;
+use std::time::Duration;
+
+/// Writes and as many reads that are counted for the proof.
+const ROUNDS: u64 = 1000;
+/// So many percent of them must have run specialised. A tick can send single ones to the stock path.
+const ENOUGH: u64 = 90;
+/// Time in which a process that is used must get its paths, or a reason why not. Back-off delays are shorter.
+const SOON: Duration = Duration::from_secs(10);
+/// What a working machine is tested with, by parts of the tests' names.
+const SUBSET: &[&str] = &["fast.", "bail.", "fault."];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Tell the facts, load the module, give the answer, but run no tests
+    #[arg(long)]
+    quick: bool,
+}
+
+/// What the machine answers.
+enum Answer {
+    Works,
+    Refuses(String),
+    Stock(String),
+    Rejected(String),
+    Neither(String),
+}
+
+/// Runs the cell; the exit code of the program.
+///
+/// The facts are told first, so that they are there whatever comes after.
+pub fn main(args: &Args) -> i32 {
+    machine();
+    let (answer, code) = answer();
+    if let Answer::Works = answer {
+        tell(
+            "thunk",
+            &thunk::calls().unwrap_or_else(|text| format!("? {text}")),
+        );
+    }
+    let tests = match &answer {
+        _ if args.quick => None,
+        Answer::Works => Some(tests::Args::subset(SUBSET)),
+        Answer::Refuses(text) => Some(tests::Args::refusing(text)),
+        Answer::Stock(_) | Answer::Rejected(_) | Answer::Neither(_) => None,
+    };
+    tell("code", &code);
+    match &answer {
+        Answer::Works => tell("answer", "works"),
+        Answer::Refuses(text) => tell("answer", &format!("refuses: {text}")),
+        Answer::Stock(text) => tell("answer", &format!("stock: {text}")),
+        Answer::Rejected(text) => tell("answer", &format!("rejected: {text}")),
+        Answer::Neither(text) => tell("answer", &format!("neither: {text}")),
+    }
+    let tested = tests.map_or(0, |args| tests::main(&args));
+    tested.max(i32::from(matches!(answer, Answer::Neither(_))))
+}
+
+fn tell(key: &str, text: &str) {
+    println!("CELL {key}: {text}");
+}
+
+/// Files that say what the kernel found on this machine, and where what they say is told.
+const FACTS: &[(&str, &str)] = &[
+    ("kernel", "/proc/sys/kernel/osrelease"),
+    ("cpus", "/sys/devices/system/cpu/online"),
+    ("smt", "/sys/devices/system/cpu/smt/control"),
+    ("nohz_full", "/sys/devices/system/cpu/nohz_full"),
+    ("lsm", "/sys/kernel/security/lsm"),
+    ("lockdown", "/sys/kernel/security/lockdown"),
+    ("preempt", "/sys/kernel/debug/sched/preempt"),
+];
+
+const VULNERABILITIES: &str = "/sys/devices/system/cpu/vulnerabilities";
+
+/// Tells what may decide the answer.
+fn machine() {
+    for (key, file) in FACTS {
+        if let Ok(text) = sys::read_text(file) {
+            tell(key, text.trim());
+        }
+    }
+    let cpu = sys::read_text("/proc/cpuinfo").unwrap_or_default();
+    for key in ["model name", "flags", "bugs"] {
+        let line = cpu.lines().find_map(|line| {
+            let (name, text) = line.split_once(':')?;
+            (name.trim() == key).then_some(text.trim())
+        });
+        tell(key, &as_words(line.unwrap_or_default()));
+    }
+    let mut files: Vec<_> = std::fs::read_dir(VULNERABILITIES)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.file_name().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    for name in files {
+        if let Ok(text) = sys::read_text(&format!("{VULNERABILITIES}/{name}")) {
+            tell(&name, text.trim());
+        }
+    }
+}
+
+/// A list with a space around each word, so that a word can be looked for as a text.
+fn as_words(list: &str) -> String {
+    format!(" {list} ")
+}
+
+/// Loads the module and finds the answer. Also names what the path of a write contains, if one was made.
+fn answer() -> (Answer, String) {
+    let none = String::new();
+    if !sysfs::present() {
+        if let Err(error) = sys::insmod(tests::MODULE_FILE, "") {
+            return (Answer::Rejected(error.to_string()), none);
+        }
+    }
+    match sysfs::get("platform/trap_vector").as_deref() {
+        Ok("available") => match attached() {
+            Ok(found) => found,
+            Err(text) => (Answer::Neither(text), none),
+        },
+        Ok(text) => match text.strip_prefix("refused: ") {
+            Some(reason) => (Answer::Refuses(reason.to_owned()), none),
+            None => (Answer::Neither(format!("trap_vector says {text:?}")), none),
+        },
+        Err(error) => (Answer::Neither(format!("no trap_vector: {error}")), none),
+    }
+}
+
+/// Attaches this process and sees what becomes of it.
+fn attached() -> Result<(Answer, String), String> {
+    let told = |what: &'static str| move |error| format!("{what}: {error}");
+    let (me, pipe) = (sys::getpid(), Pipe::new(0).map_err(told("pipe"))?);
+    sysfs::set("profile", "1").map_err(told("profile"))?;
+    sysfs::attach(me).map_err(told("attach"))?;
+    let hits = |call, fd| sysfs::hits(me, fd, call).unwrap_or(0);
+    let mut wrong = None;
+    let warm = poll_until(SOON, || {
+        wrong = rounds(&pipe, 4).err();
+        let warm = hits(Call::Write, pipe.w) > 0 && hits(Call::Read, pipe.r) > 0;
+        (warm || wrong.is_some()).then_some(())
+    });
+    if let Some(text) = wrong {
+        return Err(text);
+    }
+    let state = sysfs::state(me).map_err(told("state"))?;
+    if warm.is_none() {
+        return match state.strip_prefix("stock: ") {
+            Some(reason) => Ok((Answer::Stock(reason.to_owned()), String::new())),
+            None => Err(format!("state is {state:?}, but no call runs specialised")),
+        };
+    }
+    let before = (hits(Call::Write, pipe.w), hits(Call::Read, pipe.r));
+    rounds(&pipe, ROUNDS)?;
+    let writes = hits(Call::Write, pipe.w).saturating_sub(before.0);
+    let reads = hits(Call::Read, pipe.r).saturating_sub(before.1);
+    tell(
+        "specialised",
+        &format!("{writes} of {ROUNDS} writes, {reads} of {ROUNDS} reads"),
+    );
+    let file = sysfs::path(&sysfs::fd_file(me, pipe.w, Call::Write, "code"));
+    let code = sys::read_file(&file).map_err(told("code"))?;
+    let state = sysfs::state(me).map_err(told("state"))?;
+    sysfs::detach(me).map_err(told("detach"))?;
+    rounds(&pipe, 4)?;
+    if writes.min(reads) * 100 < ROUNDS * ENOUGH {
+        return Err(format!(
+            "of {ROUNDS} calls {writes} writes and {reads} reads ran specialised, state {state:?}"
+        ));
+    }
+    if state != "specialized" {
+        return Err(format!("calls run specialised, but state is {state:?}"));
+    }
+    Ok((Answer::Works, constructs(&code)))
+}
+
+/// Sends single bytes there and back.
+fn rounds(pipe: &Pipe, count: u64) -> Result<(), String> {
+    for i in 0..count {
+        let (out, mut back) = ([i as u8], [!(i as u8)]);
+        let (written, read) = (sys::write(pipe.w, &out), sys::read(pipe.r, &mut back));
+        if (written, read, back) != (Ok(1), Ok(1), out) {
+            return Err(format!("round {i}: write {written:?}, read {read:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Instructions that are there or not depending on the CPU, with their encodings (Intel SDM, volume 2). Of `verw` these are the
+/// bytes before the operand, which is relative to the instruction.
+const CONSTRUCTS: &[(&str, &[u8])] = &[
+    ("stac", &[0x0f, 0x01, 0xcb]),
+    ("clac", &[0x0f, 0x01, 0xca]),
+    ("verw", &[0x0f, 0x00, 0x2d]),
+    ("rep-movsb", &[0xf3, 0xa4]),
+    ("swapgs", &[0x0f, 0x01, 0xf8]),
+    ("sysretq", &[0x48, 0x0f, 0x07]),
+];
+
+/// Which of [`CONSTRUCTS`] some code contains, as words with spaces around them.
+fn constructs(code: &[u8]) -> String {
+    let there = |bytes: &[u8]| code.windows(bytes.len()).any(|window| window == bytes);
+    let names: Vec<&str> = CONSTRUCTS
+        .iter()
+        .filter(|(_, bytes)| there(bytes))
+        .map(|(name, _)| *name)
+        .collect();
+    as_words(&names.join(" "))
+}
+
+#[cfg(test)]
+mod tests_of_constructs {
+    use super::constructs;
+
+    #[test]
+    fn names_what_is_there() {
+        assert_eq!(constructs(&[0x90, 0x0f, 0x01, 0xcb]), " stac ");
+        assert_eq!(
+            constructs(&[0xf3, 0xa4, 0x0f, 0x01, 0xcb]),
+            " stac rep-movsb "
+        );
+        assert_eq!(constructs(&[0x0f, 0x01]), "  ");
+    }
+}

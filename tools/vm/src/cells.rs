@@ -1,0 +1,447 @@
+//! `make test-matrix`: boots the cells of `qemu/matrix.toml`, two at a time, and holds what each answers against what it must.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{bail, Result};
+
+use crate::boots::Boot;
+use crate::judge::{From, Verdict, VERDICT};
+use crate::ktap::{self, Outcome};
+use crate::matrix::{Answer, Cell, Group, Matrix, Reasons};
+use crate::project::{find_file, Kernel, Project};
+use crate::qemu::{self, Run};
+use crate::table;
+use crate::totals::Totals;
+
+/// Guests at a time, if this machine has as many CPUs.
+const SIDE_BY_SIDE: usize = 2;
+/// Seconds for one cell. An idle machine needs about fifteen; one with other work to do can need many times that.
+const TIME_LIMIT: u64 = 600;
+
+/// What came of one cell.
+pub struct Seen {
+    /// What it answered, for the table.
+    pub answer: String,
+    /// Whether that and everything else was as it must be.
+    pub right: bool,
+    /// The archive has no image of its kernel.
+    pub not_booted: bool,
+}
+
+/// A cell, the group that it comes from, and its number in the whole matrix.
+struct Job<'a> {
+    number: usize,
+    cell: Cell,
+    group: &'a Group,
+}
+
+/// Boots all cells, or those whose name contains `only`, prints the table, and compares it with the kept one. Returns the exit
+/// code.
+pub fn run(project: &Project, only: Option<&str>) -> Result<u8> {
+    qemu::check_version(project)?;
+    let reasons = Reasons::load(&project.path("specs/reasons.toml"))?;
+    let matrix = Matrix::load(&project.path("qemu/matrix.toml"), &reasons)?;
+    let jobs: Vec<Job> = jobs(&matrix);
+    let all = jobs.len();
+    let chosen: Vec<&Job> = jobs
+        .iter()
+        .filter(|job| only.is_none_or(|part| job.cell.name().contains(part)))
+        .collect();
+    if chosen.is_empty() {
+        bail!(
+            "no cell of qemu/matrix.toml has {:?} in its name",
+            only.unwrap_or_default()
+        );
+    }
+    let seen = side_by_side(&chosen, |job| one(project, &matrix, &reasons, job))?;
+
+    let mut totals = Totals::default();
+    for cell in seen.values() {
+        totals.add(&match (cell.not_booted, cell.right) {
+            (true, _) => Outcome::Skipped("no image".to_owned()),
+            (_, true) => Outcome::Passed,
+            _ => Outcome::Failed,
+        });
+    }
+    let kernels = project.kernels()?;
+    let series = |role: &str| {
+        let kernel = kernels.iter().find(|kernel| kernel.role == role);
+        kernel
+            .map_or(role, |kernel| kernel.series.as_str())
+            .to_owned()
+    };
+    let rows = table::rows(&matrix, &seen, &series);
+    println!("\n{rows}");
+    let mut code = u8::from(totals.failed > 0);
+    // A part of the matrix is no table to keep.
+    if chosen.len() == all {
+        let kept = table::keep(project, &matrix, &rows, totals.failed == 0)?;
+        code = code.max(u8::from(!kept));
+    }
+    println!("matrix: {totals} of {all} cells");
+    Ok(code)
+}
+
+fn jobs(matrix: &Matrix) -> Vec<Job<'_>> {
+    let cells = matrix
+        .group
+        .iter()
+        .flat_map(|group| group.cells().into_iter().map(move |cell| (cell, group)));
+    cells
+        .enumerate()
+        .map(|(number, (cell, group))| Job {
+            number,
+            cell,
+            group,
+        })
+        .collect()
+}
+
+/// Does every job, some at a time, and prints what each has to say when it ends. By the jobs' numbers.
+fn side_by_side<'a>(
+    jobs: &[&Job<'a>],
+    one: impl Fn(&Job<'a>) -> Result<(Seen, String)> + Sync,
+) -> Result<BTreeMap<usize, Seen>> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new((0, BTreeMap::new(), Ok(())));
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = one(job);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.0 += 1;
+            match result {
+                Ok((seen, text)) => {
+                    print!("[{:3}/{}] {text}", done.0, jobs.len());
+                    done.1.insert(job.number, seen);
+                }
+                Err(error) => done.2 = Err(error),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE.min(cpus) {
+            scope.spawn(work);
+        }
+    });
+    let (_, seen, error) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    error.map(|()| seen)
+}
+
+/// Boots one cell: what came of it, and what to print.
+fn one(project: &Project, matrix: &Matrix, reasons: &Reasons, job: &Job) -> Result<(Seen, String)> {
+    let name = job.cell.name();
+    let Some(kernel) = kernel(project, &job.cell)? else {
+        let seen = Seen {
+            answer: "not booted".to_owned(),
+            right: false,
+            not_booted: true,
+        };
+        return Ok((
+            seen,
+            format!("not booted {name}: the archive has no image\n"),
+        ));
+    };
+    let boot = Boot {
+        name: log_name(&name),
+        run: vec!["/guest".to_owned(), "cell".to_owned()],
+        smp: job.cell.smp,
+        threads: job.group.threads,
+        cpu: matrix.model(&job.cell.cpu).to_owned(),
+        icount: false,
+        append: job.cell.options.clone(),
+        variant: String::new(),
+        modules: Vec::new(),
+        expect: Vec::new(),
+        time_limit: TIME_LIMIT,
+        ktap: false,
+    };
+    // A QEMU that does not start is this cell's failure, not the end of all.
+    let run = match qemu::boot(project, &kernel, &boot, false) {
+        Ok(run) => run,
+        Err(error) => {
+            let seen = Seen {
+                answer: "FAILED: no boot".to_owned(),
+                right: false,
+                not_booted: false,
+            };
+            return Ok((seen, format!("FAILED {name}\n    {error:#}\n")));
+        }
+    };
+    let told = Told::of(&run);
+    let wrong = told.wrong(job.group, reasons, &run);
+    let answer = told.name(reasons);
+    let mut text = format!(
+        "{} {name}: {answer} ({} s)\n",
+        if wrong.is_empty() { "ok" } else { "FAILED" },
+        run.seconds
+    );
+    for line in &wrong {
+        writeln!(text, "    {line}")?;
+    }
+    // Tests that failed end the program with 1 and have been told already.
+    if !wrong.is_empty() && !matches!(run.verdict, Verdict::Exit(1)) {
+        text.push_str(&qemu::explain(&run, &boot.name));
+    }
+    let right = wrong.is_empty();
+    let answer = if right {
+        answer
+    } else {
+        format!("FAILED: {answer}")
+    };
+    let seen = Seen {
+        answer,
+        right,
+        not_booted: false,
+    };
+    Ok((seen, text))
+}
+
+/// The cell's kernel, if there is an image to boot.
+fn kernel(project: &Project, cell: &Cell) -> Result<Option<Kernel>> {
+    let kernels = project.kernels()?;
+    let Some(kernel) = kernels
+        .into_iter()
+        .find(|kernel| kernel.role == cell.kernel)
+    else {
+        bail!("qemu/kernels names no kernel for {:?}", cell.kernel);
+    };
+    let image = find_file(&project.image(&kernel), &|name| name.starts_with("vmlinuz"));
+    Ok(image.map(|_| kernel))
+}
+
+/// A file name for a cell's log.
+fn log_name(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "+-.=".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    format!("matrix-{}", name.chars().map(plain).collect::<String>())
+}
+
+/// What the guest of a cell told.
+struct Told<'a> {
+    facts: BTreeMap<&'a str, &'a str>,
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl<'a> Told<'a> {
+    fn of(run: &'a Run) -> Self {
+        let fact = |line: &'a str| line.strip_prefix("CELL ")?.split_once(": ");
+        let lines = run.guest_lines().filter(|line| !line.starts_with(VERDICT));
+        let tests = ktap::parse(lines).unwrap_or_default();
+        let passed = tests.iter().filter(|test| test.outcome == Outcome::Passed);
+        let failed = tests.iter().filter(|test| test.outcome == Outcome::Failed);
+        Told {
+            facts: run.guest_lines().filter_map(fact).collect(),
+            passed: passed.count(),
+            failed: failed
+                .map(|test| {
+                    let first = test.notes.len().saturating_sub(5);
+                    format!("{}: {}", test.name, test.notes[first..].join(" / "))
+                })
+                .collect(),
+        }
+    }
+
+    /// The answer in short, with the reason's name.
+    fn name(&self, reasons: &Reasons) -> String {
+        let Some(answer) = self.facts.get("answer") else {
+            return "no answer".to_owned();
+        };
+        match answer.split_once(": ") {
+            Some((kind @ ("refuses" | "stock"), text)) => {
+                format!("{kind} {}", reasons.name(text).unwrap_or(text))
+            }
+            Some(("rejected", _)) => "rejected".to_owned(),
+            _ => (*answer).to_owned(),
+        }
+    }
+
+    /// Everything that is not as the group has it; empty if all is well.
+    fn wrong(&self, group: &Group, reasons: &Reasons, run: &Run) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let name = self.name(reasons);
+        let (wanted, tested) = match &group.answer {
+            Answer::Works => ("works".to_owned(), true),
+            Answer::Refuses(reason) => (format!("refuses {reason}"), true),
+            Answer::Stock(reason) => (format!("stock {reason}"), false),
+            Answer::Rejected(_) => ("rejected".to_owned(), false),
+        };
+        if name != wanted {
+            wrong.push(format!("answers {name:?}, must answer {wanted:?}"));
+        } else if tested && self.passed == 0 {
+            wrong.push("no test passed".to_owned());
+        }
+        wrong.extend(
+            self.failed
+                .iter()
+                .map(|test| format!("test failed: {test}")),
+        );
+        if let Answer::Rejected(text) = &group.answer {
+            let mut kernel = run.lines.iter().filter(|line| line.from == From::Kernel);
+            if !kernel.any(|line| line.text.contains(text.as_str())) {
+                wrong.push(format!("the kernel's log lacks {text:?}"));
+            }
+        }
+        for (fact, text, there) in group
+            .shows
+            .iter()
+            .map(|(fact, text)| (fact, text, true))
+            .chain(group.lacks.iter().map(|(fact, text)| (fact, text, false)))
+        {
+            let told = self.facts.get(fact.as_str());
+            // A fact that is not told shows nothing and lacks nothing.
+            if told.is_none_or(|told| told.contains(text.as_str()) != there) {
+                let must = if there {
+                    "must contain"
+                } else {
+                    "must not contain"
+                };
+                wrong.push(format!("{fact} {must} {text:?}, is {told:?}"));
+            }
+        }
+        if run.verdict != Verdict::Clean && wrong.is_empty() {
+            wrong.push(format!("the run: {:?}", run.verdict));
+        }
+        wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::Line;
+
+    fn reasons() -> Reasons {
+        toml::from_str(
+            "[[reason]]\nname = \"kpti\"\nkind = \"platform\"\ntext = \"isolates its tables\"\n",
+        )
+        .unwrap()
+    }
+
+    fn group(answer: &str, more: &str) -> Group {
+        toml::from_str(&format!("title = \"t\"\nanswer = {answer}\n{more}")).unwrap()
+    }
+
+    /// What is wrong with a run in which guest and kernel say this.
+    fn wrong(group: &Group, guest: &str, kernel: &str, verdict: Verdict) -> String {
+        let line = |from| {
+            move |text: &str| Line {
+                from,
+                text: text.to_owned(),
+            }
+        };
+        let lines = kernel.lines().map(line(From::Kernel));
+        let run = Run {
+            lines: lines.chain(guest.lines().map(line(From::Guest))).collect(),
+            verdict,
+            seconds: 1,
+        };
+        Told::of(&run).wrong(group, &reasons(), &run).join("; ")
+    }
+
+    const PASSED: &str = "KTAP version 1\n1..1\nok 1 a\n";
+
+    #[test]
+    fn what_is_as_written_is_right() {
+        let works = group(
+            "\"works\"",
+            "shows = { mds = \"Clear\" }\nlacks = { code = \"stac\" }",
+        );
+        let guest = format!("CELL mds: Clear CPU\nCELL code: verw\nCELL answer: works\n{PASSED}");
+        assert_eq!(wrong(&works, &guest, "", Verdict::Clean), "");
+        let refuses = group("{ refuses = \"kpti\" }", "");
+        let guest = format!("CELL answer: refuses: isolates its tables\n{PASSED}");
+        assert_eq!(wrong(&refuses, &guest, "", Verdict::Clean), "");
+        let rejected = group("{ rejected = \"Lockdown:\" }", "");
+        let log = "[1] Lockdown: insmod: unsigned";
+        assert_eq!(
+            wrong(
+                &rejected,
+                "CELL answer: rejected: EPERM\n",
+                log,
+                Verdict::Clean
+            ),
+            ""
+        );
+    }
+
+    #[test]
+    fn everything_else_is_noticed() {
+        let works = group("\"works\"", "");
+        let answer = "CELL answer: works\n";
+        let good = format!("{answer}{PASSED}");
+        let cases = [
+            (
+                &works,
+                PASSED.to_owned(),
+                Verdict::Clean,
+                "answers \"no answer\"",
+            ),
+            (&works, answer.to_owned(), Verdict::Clean, "no test passed"),
+            (&works, good.clone(), Verdict::Complaint(0), "the run"),
+            (
+                &works,
+                format!("{answer}KTAP version 1\n1..2\nok 1 a\nnot ok 2 b\n"),
+                Verdict::Exit(1),
+                "test failed: b",
+            ),
+            (
+                &works,
+                format!("CELL answer: refuses: isolates its tables\n{PASSED}"),
+                Verdict::Clean,
+                "answers \"refuses kpti\"",
+            ),
+            (
+                &works,
+                "CELL answer: neither: x\n".to_owned(),
+                Verdict::Exit(1),
+                "answers \"neither: x\"",
+            ),
+            (
+                &group("{ rejected = \"Lockdown:\" }", ""),
+                "CELL answer: rejected: x\n".to_owned(),
+                Verdict::Clean,
+                "log lacks",
+            ),
+            (
+                &group("{ refuses = \"kpti\" }", ""),
+                format!("CELL answer: refuses: else\n{PASSED}"),
+                Verdict::Clean,
+                "answers \"refuses else\"",
+            ),
+            (
+                &group("\"works\"", "shows = { mds = \"x\" }"),
+                good.clone(),
+                Verdict::Clean,
+                "mds must contain",
+            ),
+            (
+                &group("\"works\"", "lacks = { mds = \"x\" }"),
+                good,
+                Verdict::Clean,
+                "mds must not contain",
+            ),
+        ];
+        for (group, guest, verdict, text) in cases {
+            let found = wrong(group, &guest, "", verdict);
+            assert!(found.contains(text), "{found:?} does not tell {text:?}");
+        }
+    }
+
+    #[test]
+    fn logs_are_files() {
+        assert_eq!(
+            log_name("run max smp1 a=b,c/d"),
+            "matrix-run_max_smp1_a=b_c_d"
+        );
+    }
+}
