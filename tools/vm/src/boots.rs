@@ -104,7 +104,6 @@ impl Boots {
 
 impl Boot {
     /// A boot with the defaults of the file.
-    #[cfg(test)]
     pub fn new(name: &str, run: Vec<String>) -> Self {
         Boot {
             name: name.to_owned(),

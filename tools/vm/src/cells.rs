@@ -146,18 +146,16 @@ fn one(project: &Project, matrix: &Matrix, reasons: &Reasons, job: &Job) -> Resu
         ));
     };
     let boot = Boot {
-        name: log_name(&name),
-        run: vec!["/guest".to_owned(), "cell".to_owned()],
         smp: job.cell.smp,
         threads: job.group.threads,
         cpu: matrix.model(&job.cell.cpu).to_owned(),
-        icount: false,
         append: job.cell.options.clone(),
-        variant: String::new(),
-        modules: Vec::new(),
-        expect: Vec::new(),
         time_limit: TIME_LIMIT,
         ktap: false,
+        ..Boot::new(
+            &log_name(&name),
+            vec!["/guest".to_owned(), "cell".to_owned()],
+        )
     };
     // A QEMU that does not start is this cell's failure, not the end of all.
     let run = match qemu::boot(project, &kernel, &boot, false) {

@@ -101,20 +101,16 @@ struct BootArgs {
 impl BootArgs {
     fn boot(self) -> Boot {
         Boot {
-            name: self.name,
-            run: self.run,
             smp: self.smp,
             threads: self.threads,
             cpu: self.cpu,
             icount: self.icount,
             append: self.append,
-            variant: String::new(),
             modules: self.modules,
             expect: self.expect,
-            oopses: Vec::new(),
-            panics: None,
             time_limit: self.time_limit,
             ktap: false,
+            ..Boot::new(&self.name, self.run)
         }
     }
 }
