@@ -242,9 +242,6 @@ impl<'a> Asm<'a> {
         clac: { clac };
         /// `int3`
         int3: { int3 };
-        /// `ud2`
-        #[cfg(synthjit_forced_faults)]
-        ud2: { ud2 };
         /// `nop`
         nop: { nop };
         /// `endbr64`

@@ -28,6 +28,8 @@ enum Kind {
     PageFault,
 }
 
+/// `ud2`
+const UD2: [u8; 2] = [0x0f, 0x0b];
 /// No address has this form.
 const NOT_CANONICAL: u64 = 1 << 63;
 /// The lower end of a hole that is there with four and with five levels of page tables (`Documentation/arch/x86/x86_64/mm.rst`).
@@ -50,7 +52,8 @@ impl Masm<'_> {
             self.compare_constant(COUNT, count);
             self.different(other);
             match kind {
-                Kind::InvalidOpcode => self.asm.ud2(),
+                // No instruction of `asm.rs`, since nothing else may have it.
+                Kind::InvalidOpcode => self.asm.buf.extend(&UD2),
                 Kind::Breakpoint => self.asm.int3(),
                 Kind::Protection => self.load_rax(NOT_CANONICAL),
                 Kind::PageFault => self.load_rax(NOT_MAPPED),

@@ -55,19 +55,60 @@ fn straight(code: &BTreeMap<u64, Instruction>, entry: u64) -> usize {
     count
 }
 
-/// The text of a slot: constants before `code_from`, and everything that can be reached from `entry`.
-fn text(facts: &str, bytes: &[u8], base: u64, code_from: usize, entry: u64) -> String {
-    let code = reachable(bytes, base, &[entry]);
-    assert!(
-        rest_is_poison(bytes, base, code_from, &code),
-        "something lies between the code"
-    );
+/// A slot and what it depends on: constants before `code_from`, and everything that can be reached from `entry`.
+struct Slot {
+    head: String,
+    bytes: Vec<u8>,
+    base: u64,
+    code_from: usize,
+    entry: u64,
+}
+
+impl Slot {
+    fn code(&self) -> BTreeMap<u64, Instruction> {
+        reachable(&self.bytes, self.base, &[self.entry])
+    }
+
+    /// As in the golden files.
+    fn text(&self) -> String {
+        let code = self.code();
+        assert!(
+            rest_is_poison(&self.bytes, self.base, self.code_from, &code),
+            "something lies between the code"
+        );
+        text(&self.head, &code, self.base, self.code_from, self.entry)
+    }
+}
+
+/// The instructions of the golden file `name`, one a line: the bytes, two spaces, the text without its remark.
+pub fn listing(name: &str) -> Option<Vec<String>> {
+    let (_, slot) = cases().into_iter().find(|(case, _)| *case == name)?;
+    let text = slot.text();
+    let texts = text.lines().filter_map(|line| line.strip_prefix("    "));
+    let line = |(i, text): (&Instruction, &str)| {
+        let at = (i.ip() - slot.base) as usize;
+        let bytes: Vec<_> = slot.bytes[at..at + i.len()]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let text = text.split("    ;").next().unwrap_or_default();
+        format!("{}  {text}", bytes.join(" "))
+    };
+    Some(slot.code().values().zip(texts).map(line).collect())
+}
+
+fn text(
+    facts: &str,
+    code: &BTreeMap<u64, Instruction>,
+    base: u64,
+    code_from: usize,
+    entry: u64,
+) -> String {
     let mut names = BTreeMap::from([(entry, "entry".to_owned())]);
-    let inside = |t: &u64| (base..base + bytes.len() as u64).contains(t);
     let targets = code
         .values()
         .map(Instruction::near_branch_target)
-        .filter(inside);
+        .filter(|t| code.contains_key(t));
     for (number, target) in targets
         .collect::<std::collections::BTreeSet<_>>()
         .into_iter()
@@ -83,14 +124,14 @@ fn text(facts: &str, bytes: &[u8], base: u64, code_from: usize, entry: u64) -> S
     let mut out = format!(
         "{facts}; {} instructions, {} straight on from the entry; bytes up to {len}\n",
         code.len(),
-        straight(&code, entry)
+        straight(code, entry)
     );
     let mut formatter = IntelFormatter::with_options(Some(Box::new(Names(names.clone()))), None);
     formatter.options_mut().set_hex_prefix("0x");
     formatter.options_mut().set_hex_suffix("");
     formatter.options_mut().set_uppercase_hex(false);
     formatter.options_mut().set_rip_relative_addresses(false);
-    for (at, instruction) in &code {
+    for (at, instruction) in code {
         if let Some(name) = names.get(at) {
             let _ = writeln!(out, "{name}:");
         }
@@ -176,7 +217,7 @@ fn describe(ground: &Ground) -> String {
     )
 }
 
-fn path(kind: PathKind, ground: &Ground, instance: &Instance) -> String {
+fn path(kind: PathKind, ground: &Ground, instance: &Instance) -> Slot {
     let mut out = [0; layout::PATH_SLOT];
     let code = paths::emit(kind, &facts(), instance, ground, PATH_BASE, &mut out).expect("a path");
     let hits = if instance.hits.is_some() {
@@ -189,24 +230,30 @@ fn path(kind: PathKind, ground: &Ground, instance: &Instance) -> String {
         instance.fd,
         describe(ground)
     );
-    text(&head, &out, PATH_BASE, 16, code.entry)
+    Slot {
+        head,
+        bytes: out.to_vec(),
+        base: PATH_BASE,
+        code_from: 16,
+        entry: code.entry,
+    }
 }
 
-fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> String {
+fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> Slot {
     let mut out = [0; layout::VECTOR_SLOT];
     let stack = instance().kernel_stack;
     vector::emit(plan, &facts(), ground, VECTOR_BASE, stack, &mut out).expect("a vector");
-    text(
-        &format!("; vector: {name}\n{}", describe(ground)),
-        &out,
-        VECTOR_BASE,
-        0,
-        VECTOR_BASE,
-    )
+    Slot {
+        head: format!("; vector: {name}\n{}", describe(ground)),
+        bytes: out.to_vec(),
+        base: VECTOR_BASE,
+        code_from: 0,
+        entry: VECTOR_BASE,
+    }
 }
 
-#[test]
-fn code_is_as_it_was_reviewed() {
+/// What the golden files show.
+fn cases() -> [(&'static str, Slot); 8] {
     let plain = ground();
     let other = Ground {
         smap: false,
@@ -241,7 +288,7 @@ fn code_is_as_it_was_reviewed() {
         })
         .collect();
     let ibt = Ground { ibt: true, ..plain };
-    let cases = [
+    [
         (
             "pipe_write.txt",
             path(PathKind::PipeWrite, &plain, &instance()),
@@ -306,10 +353,14 @@ fn code_is_as_it_was_reviewed() {
                 },
             ),
         ),
-    ];
-    let wrong: Vec<String> = cases
+    ]
+}
+
+#[test]
+fn code_is_as_it_was_reviewed() {
+    let wrong: Vec<String> = cases()
         .iter()
-        .filter_map(|(name, text)| compare(name, text).err())
+        .filter_map(|(name, slot)| compare(name, &slot.text()).err())
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -15,6 +15,8 @@ mod model;
 mod oracle;
 mod pipes;
 mod random;
+mod security_doc;
+mod speculation;
 mod structure;
 mod vectors;
 mod world;
