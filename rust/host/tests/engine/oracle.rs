@@ -2,6 +2,7 @@
 
 use synthjit_engine::paths::PathKind;
 use synthjit_engine::specs::layout;
+use synthjit_engine::Ground;
 
 use crate::machine::{bytes, load64, store};
 use crate::model::{self, Around, Buffer, Limits, Must, Page, Pipe, CAN_MERGE, PAGE};
@@ -61,13 +62,11 @@ pub struct Call {
 /// What differs.
 pub fn check(
     world: &World,
-    erms: bool,
+    ground: &Ground,
     pipe: &Pipe,
     around: &Around,
     call: &Call,
 ) -> Result<(), String> {
-    let mut ground = world.ground;
-    ground.erms = erms;
     let mut instance = world.instance();
     instance.hits = Some(world.machine.counters + 8);
     let slot = world.machine.path_slot(call.kind as usize);
@@ -77,7 +76,7 @@ pub fn check(
         call.kind,
         &world.facts,
         &instance,
-        &ground,
+        ground,
         slot,
         &mut out,
     )
@@ -92,7 +91,7 @@ pub fn check(
         Place::Kernel(address) => (address, 0),
     };
     let limits = Limits {
-        count: if erms {
+        count: if ground.erms {
             PAGE as u64
         } else {
             layout::COPY_MAX_SLOW as u64

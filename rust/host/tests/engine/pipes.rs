@@ -5,6 +5,7 @@ use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 use synthjit_engine::paths::{tail, PathKind};
 use synthjit_engine::specs::layout;
+use synthjit_engine::Ground;
 
 use crate::machine::{bytes, Hook, Left};
 use crate::model::{Around, Buffer, File, Pipe, CAN_MERGE, PACKET, PAGE, WHOLE};
@@ -137,7 +138,8 @@ pub fn random_calls(cases: u32) {
     let mut done = [0u32; 2];
     let seen = std::cell::RefCell::new(&mut done);
     proptest!(config, |(pipe in pipes(), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9))| {
-        check(&world, erms, &pipe, &around, &call).map_err(TestCaseError::fail)?;
+        let ground = Ground { erms, ..world.ground };
+        check(&world, &ground, &pipe, &around, &call).map_err(TestCaseError::fail)?;
         if changed(&world, &pipe) {
             seen.borrow_mut()[usize::from(call.kind == PathKind::PipeWrite)] += 1;
         }
@@ -268,7 +270,7 @@ pub fn each_obstacle_gives_the_call_back() {
     };
     for kind in PathKind::ALL {
         let (pipe, around, call) = base(kind);
-        check(&world, true, &pipe, &around, &call).expect("nothing in the way");
+        check(&world, &world.ground, &pipe, &around, &call).expect("nothing in the way");
         assert!(changed(&world, &pipe), "{kind:?} was not done");
     }
     for (name, kinds, change) in obstacles {
@@ -276,7 +278,7 @@ pub fn each_obstacle_gives_the_call_back() {
             let (mut pipe, mut around, mut call) = base(*kind);
             change(&mut pipe, &mut around, &mut call);
             let bailouts = world.bailouts();
-            check(&world, true, &pipe, &around, &call)
+            check(&world, &world.ground, &pipe, &around, &call)
                 .unwrap_or_else(|why| panic!("{kind:?}, {name}: {why}"));
             assert_eq!(
                 world.bailouts(),
@@ -287,11 +289,11 @@ pub fn each_obstacle_gives_the_call_back() {
     }
     let (mut brimful, around, call) = base(PathKind::PipeWrite);
     brimful.buffers[0].offset = 4076;
-    check(&world, true, &brimful, &around, &call).expect("the last byte of the page");
+    check(&world, &world.ground, &brimful, &around, &call).expect("the last byte of the page");
     assert!(changed(&world, &brimful));
     let (mut empty, around, call) = base(PathKind::PipeWrite);
     (empty.buffers, empty.cached) = (vec![], [None, Some(2)]);
-    check(&world, true, &empty, &around, &call).expect("empty pipe without a cached page");
+    check(&world, &world.ground, &empty, &around, &call).expect("empty pipe without a cached page");
     assert!(!changed(&world, &empty));
 }
 
@@ -312,8 +314,14 @@ pub fn a_fault_at_each_copy_gives_the_call_back() {
                 place,
             };
             let bailouts = world.bailouts();
-            check(&world, true, &pipe(filled), &Around::quiet(), &call)
-                .unwrap_or_else(|why| panic!("{call:?}, {filled}: {why}"));
+            check(
+                &world,
+                &world.ground,
+                &pipe(filled),
+                &Around::quiet(),
+                &call,
+            )
+            .unwrap_or_else(|why| panic!("{call:?}, {filled}: {why}"));
             assert_eq!(world.bailouts(), bailouts + 1, "{call:?}, {filled}");
         }
     }
@@ -334,7 +342,11 @@ pub fn slow_copies_are_short() {
                 count,
                 place: Place::BeforeEnd(count as usize),
             };
-            check(&world, false, &pipe, &Around::quiet(), &call).expect("as the model says");
+            let ground = Ground {
+                erms: false,
+                ..world.ground
+            };
+            check(&world, &ground, &pipe, &Around::quiet(), &call).expect("as the model says");
             assert_eq!(changed(&world, &pipe), done, "{kind:?} {count}");
         }
     }

@@ -2,70 +2,15 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::TestCaseError;
 use synthjit_engine::paths::PathKind;
-use synthjit_engine::specs::{layout, Reason};
-use synthjit_engine::vector::{self, Entry, VectorPlan, OTHER_CALL, OTHER_DESCRIPTOR};
+use synthjit_engine::specs::Reason;
+use synthjit_engine::vector::{Entry, VectorPlan, OTHER_DESCRIPTOR};
 use synthjit_engine::Ground;
 
-use crate::machine::{Left, Outcome, Regs, PATHS};
+use crate::machine::{Left, PATHS};
+use crate::vector_oracle::{call, check, install, stubs, Fds};
 use crate::world::World;
-
-/// Installs stubs that stand for paths: stub `n` returns to user space with `n` in rax.
-fn stubs(world: &World) -> Vec<u64> {
-    (0..PATHS)
-        .map(|n| {
-            let slot = world.machine.path_slot(n);
-            let mut code = vec![0xb8, n as u8, 0, 0, 0, 0xe9];
-            let distance = world.machine.user_entry().wrapping_sub(slot + 10) as u32;
-            code.extend(distance.to_le_bytes());
-            world.machine.install(slot, &code);
-            slot
-        })
-        .collect()
-}
-
-fn install(world: &World, ground: &Ground, plan: &VectorPlan<'_>) -> Result<u64, Reason> {
-    let slot = world.machine.vector_slot(0);
-    let mut out = [0; layout::VECTOR_SLOT];
-    let stack = world.instance().kernel_stack;
-    vector::emit_for(
-        world.profile(),
-        plan,
-        &world.facts,
-        ground,
-        slot,
-        stack,
-        &mut out,
-    )?;
-    world.machine.install(slot, &out);
-    Ok(slot)
-}
-
-fn call(world: &World, vector: u64, number: u64, fd: u64, count: bool) -> (Regs, Outcome) {
-    let before = Regs {
-        rax: number,
-        rcx: 1,
-        rdx: 2,
-        rbx: 3,
-        rsp: 0x7ffc_0000_1238,
-        rbp: 5,
-        rsi: 6,
-        rdi: fd,
-        r8_to_r15: [8, 9, 10, 0x246, 12, 13, 14, 15],
-    };
-    (before, world.machine.run(vector, before, count, None))
-}
-
-fn entries(fds: &std::collections::BTreeMap<u32, Option<usize>>, stubs: &[u64]) -> Vec<Entry> {
-    fds.iter()
-        .map(|(&fd, stub)| Entry {
-            fd,
-            target: stub.map(|n| stubs[n]),
-        })
-        .collect()
-}
-
-type Fds = std::collections::BTreeMap<u32, Option<usize>>;
 
 fn descriptors() -> impl Strategy<Value = Fds> {
     let fd = prop_oneof![0..10u32, 0..200u32, select(vec![i32::MAX as u32 - 1, 1024])];
@@ -89,50 +34,8 @@ pub fn random_vectors(cases: u32) {
     let made = std::cell::Cell::new(0u32);
     proptest!(config, |(write in descriptors(), read in descriptors(), learn: bool, ibt: bool, seed: u64)| {
         let ground = Ground { ibt, ..world.ground };
-        let (w, r) = (entries(&write, &stubs), entries(&read, &stubs));
-        let vector = match install(&world, &ground, &VectorPlan { learn, write: &w, read: &r }) {
-            Ok(vector) => vector,
-            Err(reason) => {
-                prop_assert_eq!(reason, Reason::TooManyDescriptors);
-                // What is refused needs more than the smallest shape has room for.
-                let long = |list: &[Entry]| list.iter().filter(|e| e.target.is_some() || learn && e.fd >= 64).count();
-                prop_assert!(long(&w) + long(&r) > 6, "refused: {:?} {:?}", w, r);
-                return Ok(());
-            }
-        };
-        made.set(made.get() + 1);
-        let odd = [u64::MAX, u64::from(u32::MAX), 1 << 32, seed, seed % 12, i32::MAX as u64];
-        for (number, fds) in [(1u64, &write), (0, &read)] {
-            let near = fds.keys().flat_map(|&fd| [fd.wrapping_sub(1), fd, fd + 1]).map(u64::from);
-            for fd in near.chain(odd).chain([1 << 32 | 4]) {
-                let known = u32::try_from(fd).ok().and_then(|fd| fds.get(&fd));
-                let (before, outcome) = call(&world, vector, number, fd, true);
-                match known {
-                    Some(Some(stub)) => {
-                        prop_assert_eq!(outcome.left, Left::User, "{}", fd);
-                        prop_assert_eq!(outcome.regs, Regs { rax: *stub as u64, ..before });
-                    }
-                    _ => {
-                        prop_assert_eq!(outcome.left, Left::Stock, "{}", fd);
-                        prop_assert_eq!(outcome.regs, before);
-                        prop_assert_eq!(outcome.learnt, u64::from(learn && known.is_none()), "{}", fd);
-                        let few = w.len().max(r.len()) <= 4;
-                        let paths = fds.iter().filter(|(&fd, stub)| stub.is_some() || fd >= 64).count();
-                        let most = if few { OTHER_DESCRIPTOR } else { OTHER_DESCRIPTOR.max(10 + 2 * paths) };
-                        if known.is_some() || !learn {
-                            prop_assert!(outcome.steps <= most as u64, "{} instructions for {fd} of call {number}, {ground:?}, learn {learn}: {fds:?}", outcome.steps);
-                        }
-                    }
-                }
-            }
-        }
-        for number in [2, 39, 0x4000_0001, 1 << 32, 1 << 32 | 1, u64::MAX] {
-            let (before, outcome) = call(&world, vector, number, 4, true);
-            prop_assert_eq!(outcome.left, Left::Stock);
-            prop_assert_eq!(outcome.regs, before);
-            prop_assert!(outcome.steps <= OTHER_CALL as u64, "{} instructions for call {}", outcome.steps, number);
-            prop_assert_eq!(outcome.learnt, 0);
-        }
+        let done = check(&world, &ground, &stubs, learn, &write, &read, seed).map_err(TestCaseError::fail)?;
+        made.set(made.get() + u32::from(done));
     });
     assert!(
         made.get() > cases / 5 * 3,

@@ -1,0 +1,111 @@
+//! What holds for all code that the engine makes: how it is laid out and what it may contain.
+
+use std::collections::BTreeMap;
+
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
+use synthjit_engine::paths::PathCode;
+use synthjit_engine::specs::layout;
+use synthjit_engine::Ground;
+
+use crate::disasm::{reachable, rest_is_poison};
+
+/// Every instruction is of a kind that generated code may contain, and leaves the slot only for known places.
+fn instructions(
+    all: &BTreeMap<u64, Instruction>,
+    base: u64,
+    len: usize,
+    ground: &Ground,
+    paths: &[u64],
+) {
+    let inside = base..base + len as u64;
+    for (at, instruction) in all {
+        assert!(
+            inside.contains(&(instruction.next_ip() - 1)),
+            "{at:#x} runs out of the slot"
+        );
+        match instruction.flow_control() {
+            FlowControl::Next => {}
+            FlowControl::Return => assert_eq!(instruction.code(), Code::Sysretq),
+            FlowControl::Call => {
+                let thunks = [ground.tail_thunk, ground.learn_thunk];
+                assert!(
+                    thunks.contains(&instruction.near_branch_target()),
+                    "{at:#x} calls something else"
+                );
+            }
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
+                let to = instruction.near_branch_target();
+                let known =
+                    to == ground.stock_entry || paths.contains(&to) || all.contains_key(&to);
+                assert!(known, "{at:#x} jumps to {to:#x}");
+            }
+            other => panic!("{at:#x}: {other:?}"),
+        }
+        assert_ne!(instruction.mnemonic(), Mnemonic::Ret);
+        if instruction.is_ip_rel_memory_operand() {
+            let to = instruction.ip_rel_memory_address();
+            let known = [
+                ground.bailouts,
+                ground.bailouts + 64,
+                ground.verw_sel,
+                base,
+                base + 8,
+            ];
+            assert!(known.contains(&to), "{at:#x} refers to {to:#x}");
+        }
+    }
+}
+
+/// A path in the slot `out` at `base`.
+///
+/// # Panics
+///
+/// If it is not lawful.
+pub fn path(out: &[u8], base: u64, code: &PathCode, ground: &Ground) {
+    let all = reachable(out, base, &[code.entry]);
+    instructions(&all, base, out.len(), ground, &[]);
+    assert!(rest_is_poison(out, base, 16, &all));
+    let trap = u64::from(out[code.len - 1] == 0xcc);
+    assert_eq!(
+        all.values().map(Instruction::next_ip).max(),
+        Some(base + code.len as u64 - trap)
+    );
+    let copies = all.iter().filter(|(_, i)| i.mnemonic() == Mnemonic::Movsb);
+    let copies: Vec<u64> = copies.map(|(at, _)| at - base).collect();
+    assert_eq!(
+        copies,
+        [layout::COPY_SITE_A as u64, layout::COPY_SITE_B as u64]
+    );
+    let sysret = all.values().find(|i| i.mnemonic() == Mnemonic::Sysretq);
+    let behind = (sysret.expect("sysret").next_ip() - base) as usize;
+    assert_eq!(
+        out[behind], 0xcc,
+        "speculation is not stopped behind sysret"
+    );
+    let count = |mnemonic| all.values().filter(|i| i.mnemonic() == mnemonic).count();
+    for (mnemonic, wanted) in [(Mnemonic::Stac, 2), (Mnemonic::Clac, 2)] {
+        assert_eq!(count(mnemonic), if ground.smap { wanted } else { 0 });
+    }
+    assert_eq!(count(Mnemonic::Verw), usize::from(ground.verw));
+    assert_eq!(
+        count(Mnemonic::Swapgs),
+        3,
+        "in, out to the user, out to stock"
+    );
+}
+
+/// A vector of `len` bytes in the slot `out` at `base`, whose paths begin at `targets`.
+///
+/// # Panics
+///
+/// If it is not lawful.
+pub fn vector(out: &[u8], base: u64, len: usize, ground: &Ground, targets: &[u64]) {
+    let all = reachable(out, base, &[base]);
+    instructions(&all, base, out.len(), ground, targets);
+    assert!(rest_is_poison(out, base, 0, &all));
+    assert_eq!(
+        all.values().map(Instruction::next_ip).max(),
+        Some(base + len as u64)
+    );
+    assert_eq!(all[&base].mnemonic() == Mnemonic::Endbr64, ground.ibt);
+}
