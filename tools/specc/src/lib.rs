@@ -62,8 +62,18 @@ pub fn generate(specs: &Path, out: &Path, kernel: Option<Kernel<'_>>) -> Result<
         filler: out.join("synthjit_specs.c"),
         unknown: verdicts.lines(&set),
     };
-    output::write(&report.rust, &emit::rust(&set, &verdicts, release))?;
-    output::write(&report.header, &emit::header(&set))?;
-    output::write(&report.filler, &emit::filler(&set, &verdicts))?;
+    let [rust, header, filler] = texts(&set, &verdicts, release);
+    output::write(&report.rust, &rust)?;
+    output::write(&report.header, &header)?;
+    output::write(&report.filler, &filler)?;
     Ok(report)
+}
+
+/// The texts that [`generate`] writes, in the order of [`Report`].
+pub fn texts(set: &Set, verdicts: &Verdicts, release: &str) -> [String; 3] {
+    [
+        emit::rust(set, verdicts, release),
+        emit::header(set),
+        emit::filler(set, verdicts),
+    ]
 }

@@ -26,13 +26,7 @@ impl Set {
     ///
     /// All faults of all files at once, each with file, key, reason and cure.
     pub fn load(dir: &Path) -> Result<Self, Error> {
-        let set = Self::read(dir)?;
-        let faults = crate::check::check(&set);
-        if faults.is_empty() {
-            Ok(set)
-        } else {
-            Err(Error { faults })
-        }
+        Self::read(dir)?.checked()
     }
 
     /// Reads each `*.toml` of `dir` and checks its shape only: for an author whose mirrors have no fingerprints yet.
@@ -41,15 +35,51 @@ impl Set {
     ///
     /// The faults of shape of all files.
     pub fn read(dir: &Path) -> Result<Self, Error> {
+        let mut files = Vec::new();
+        let mut faults = Vec::new();
+        for path in toml_files(dir)? {
+            match fs::read_to_string(&path) {
+                Ok(text) => files.push((file_name(&path), text)),
+                Err(error) => faults.push(io_fault(&path, "read the file", &error)),
+            }
+        }
+        if faults.is_empty() {
+            Self::shaped(&files, &dir.display().to_string())
+        } else {
+            Err(Error { faults })
+        }
+    }
+
+    /// What [`Set::load`] makes of a folder with these files, given as name and text.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Set::load`].
+    pub fn from_texts(files: &[(String, String)]) -> Result<Self, Error> {
+        Self::shaped(files, "the given files")?.checked()
+    }
+
+    fn checked(self) -> Result<Self, Error> {
+        let faults = crate::check::check(&self);
+        if faults.is_empty() {
+            Ok(self)
+        } else {
+            Err(Error { faults })
+        }
+    }
+
+    /// The files of a folder, which `place` names for people.
+    fn shaped(files: &[(String, String)], place: &str) -> Result<Self, Error> {
         let mut faults = Vec::new();
         let mut specs: Vec<Spec> = Vec::new();
         let (mut reasons, mut arena) = (None, None);
-        for path in toml_files(dir)? {
-            match file_name(&path).as_str() {
-                REASONS => reasons = keep(parse(&path), &mut faults),
-                ARENA => arena = keep(parse(&path), &mut faults),
-                _ => specs
-                    .extend(keep(parse(&path), &mut faults).map(|s| named(s, &path, &mut faults))),
+        for (name, text) in files {
+            match name.as_str() {
+                REASONS => reasons = keep(parse(name, text), &mut faults),
+                ARENA => arena = keep(parse(name, text), &mut faults),
+                _ => specs.extend(
+                    keep(parse(name, text), &mut faults).map(|s| named(s, name, &mut faults)),
+                ),
             }
         }
         if faults.is_empty() {
@@ -58,7 +88,7 @@ impl Set {
                     faults.push(Fault::new(
                         name,
                         "",
-                        format!("is not in {}", dir.display()),
+                        format!("is not in {place}"),
                         "add the file; every specs folder has one",
                     ));
                 }
@@ -130,10 +160,8 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
-    let text = fs::read_to_string(path).map_err(|e| io_fault(path, "read the file", &e))?;
-    let name = file_name(path);
-    let table = toml::de::Deserializer::new(&text);
+fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Fault> {
+    let table = toml::de::Deserializer::new(text);
     serde_path_to_error::deserialize(table).map_err(|error| {
         let key = match error.path().to_string() {
             at if at == "." => String::new(),
@@ -157,15 +185,11 @@ fn keep<T>(parsed: Result<T, Fault>, faults: &mut Vec<Fault>) -> Option<T> {
     parsed.map_err(|fault| faults.push(fault)).ok()
 }
 
-fn named(spec: Spec, path: &Path, faults: &mut Vec<Fault>) -> Spec {
-    let stem = path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+fn named(spec: Spec, file: &str, faults: &mut Vec<Fault>) -> Spec {
+    let stem = file.strip_suffix(".toml").unwrap_or(file);
     if spec.name != stem {
         faults.push(Fault::new(
-            file_name(path),
+            file,
             "name",
             format!("`{}` is not the file's name", spec.name),
             format!("write name = \"{stem}\" or rename the file"),

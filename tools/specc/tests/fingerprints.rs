@@ -218,6 +218,16 @@ fn kinds() {
     );
 }
 
+/// A source may end anywhere.
+#[test]
+fn half_a_definition_is_no_fault() {
+    let whole = "SYM_CODE_START(x)\n\tnop\nSYM_CODE_END(x)\n";
+    for end in 0..whole.len() {
+        let _ = fingerprint(&whole[..end], MirrorKind::Asm, "x");
+    }
+    assert!(fingerprint(whole, MirrorKind::Asm, "x").is_some());
+}
+
 #[test]
 fn a_changed_function_is_reported_and_its_path_left_out() {
     let bench = Bench::new();

@@ -371,6 +371,13 @@ fn reason_without_text() {
         "reason.threads.cure",
         "not one line",
     );
+    expect(
+        "reasons.toml",
+        "text = \"the process has threads\"",
+        "text = \"a\\rb\"",
+        "reason.threads.text",
+        "not one line",
+    );
 }
 
 #[test]

@@ -76,7 +76,8 @@ pub(super) fn reasons(set: &Set, faults: &mut Vec<Fault>) {
             ));
         }
         for (field, text) in [("text", &reason.text), ("cure", &reason.cure)] {
-            if text.trim().is_empty() || text.contains('\n') {
+            // Not even a carriage return: it becomes a comment of Rust, which allows none.
+            if text.trim().is_empty() || text.contains(char::is_control) {
                 faults.push(Fault::new(
                     REASONS,
                     key(field),

@@ -47,7 +47,8 @@ fn assembly(tokens: &[String], name: &str) -> Vec<Range<usize>> {
                     && tokens[e].ends_with("_END")
                     && is(tokens, e + 2, name)
             });
-            found.extend(end.map(|end| at..end + 4));
+            // The text may end in the midst of it.
+            found.extend(end.map(|end| at..(end + 4).min(tokens.len())));
         }
         if is(tokens, at, ".") && is(tokens, at + 1, "macro") && is(tokens, at + 2, name) {
             let end = (at..tokens.len()).find(|&e| is(tokens, e, ".") && is(tokens, e + 1, "endm"));
