@@ -20,6 +20,7 @@ pub mod backoff;
 pub mod paths;
 pub mod specs;
 pub mod state;
+pub mod text;
 pub mod vector;
 pub mod x86;
 

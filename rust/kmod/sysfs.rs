@@ -6,6 +6,7 @@ use crate::control;
 use crate::engine::admit::Call;
 use crate::engine::specs::{self, Kept, Reason, SpecInfo, SpecKind};
 use crate::engine::state::State as Life;
+use crate::engine::text;
 use crate::glue::{self, c};
 use crate::state::{Path, Process, State, STATE};
 use core::ffi::CStr;
@@ -172,30 +173,15 @@ fn copy_code(state: &State, path: &Path, out: &mut [u8], offset: usize) -> Resul
 }
 
 /// What a file takes. `EINVAL`: not what it takes; others from [`control`].
-pub(crate) fn store(attr: u32, tgid: i32, text: &[u8]) -> Result {
-    let text = core::str::from_utf8(text).map_err(|_| EINVAL)?.trim();
+pub(crate) fn store(attr: u32, tgid: i32, bytes: &[u8]) -> Result {
+    let switch = || text::switch(bytes).ok_or(EINVAL);
+    let number = || text::process_number(bytes).ok_or(EINVAL);
     match attr {
-        c::SYNTHJIT_ATTR_ENABLED => control::enable(switch(text)?),
-        c::SYNTHJIT_ATTR_PROFILE => control::profile(switch(text)?),
-        c::SYNTHJIT_ATTR_PROC_ENABLED => control::enable_process(tgid, switch(text)?),
-        c::SYNTHJIT_ATTR_ATTACH => control::attach(number(text)?),
-        c::SYNTHJIT_ATTR_DETACH => control::detach(number(text)?),
+        c::SYNTHJIT_ATTR_ENABLED => control::enable(switch()?),
+        c::SYNTHJIT_ATTR_PROFILE => control::profile(switch()?),
+        c::SYNTHJIT_ATTR_PROC_ENABLED => control::enable_process(tgid, switch()?),
+        c::SYNTHJIT_ATTR_ATTACH => control::attach(number()?),
+        c::SYNTHJIT_ATTR_DETACH => control::detach(number()?),
         _ => Err(EINVAL),
     }
-}
-
-fn switch(text: &str) -> Result<bool> {
-    match text {
-        "0" => Ok(false),
-        "1" => Ok(true),
-        _ => Err(EINVAL),
-    }
-}
-
-/// A process number: decimal digits only.
-fn number(text: &str) -> Result<i32> {
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(EINVAL);
-    }
-    text.parse().map_err(|_| EINVAL)
 }

@@ -19,6 +19,7 @@ mod random;
 mod security_doc;
 mod speculation;
 mod structure;
+mod text;
 mod vector_oracle;
 mod vectors;
 mod world;
