@@ -84,7 +84,12 @@ impl Boots {
         Self::parse(&text).with_context(|| format!("{} is wrong", path.display()))
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    /// What the file's text says.
+    ///
+    /// # Errors
+    ///
+    /// What is not as described here, or contradicts itself.
+    pub fn parse(text: &str) -> Result<Self> {
         let boots: Self = toml::from_str(text)?;
         for (n, boot) in boots.test.iter().enumerate() {
             boot.check()?;

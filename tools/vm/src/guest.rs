@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use anyhow::{bail, Result};
 
 use crate::boots::{Boot, Boots};
+use crate::figures;
 use crate::judge::{Verdict, VERDICT};
 use crate::ktap::{self, Outcome, Test};
 use crate::project::{Kernel, Project};
@@ -210,7 +211,7 @@ pub fn demo(project: &Project) -> Result<u8> {
         .filter(|line| for_people(line))
         .for_each(|line| println!("{line}"));
     print!("{}", qemu::explain(&run, &boots.demo.name));
-    let pairs = report::pairs(run.guest_lines());
+    let pairs = figures::pairs(run.guest_lines());
     if !pairs.is_empty() {
         std::fs::create_dir_all(project.path("build/demo"))?;
         report::draw(

@@ -9,6 +9,7 @@ mod boots;
 mod cells;
 mod cover;
 mod cpio;
+mod figures;
 mod guest;
 mod host;
 mod initramfs;
