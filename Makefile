@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest test-matrix module-all clean help
+.PHONY: all demo test test-host test-guest test-matrix torture module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -47,6 +47,11 @@ test-matrix:
 	@qemu/steps $(setup) $(call module,run) $(call module,build) kernel-image:build guest-programs
 	@$(VM) matrix $(if $(CELL),--cell "$(CELL)")
 
+# MINUTES=n and SEED=n for longer runs and others; BOOT=NAME runs one boot.
+torture:
+	@qemu/steps $(setup) $(call module,run) guest-programs
+	@$(VM) torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(BOOT),--boot $(BOOT))
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -61,5 +66,6 @@ help:
 	@echo "make test-host   only those that need no QEMU"
 	@echo "make test-guest  only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
 	@echo "make test-matrix CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
+	@echo "make torture     streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
 	@echo "make module-all  the module for every kernel in qemu/kernels"
 	@echo "make clean       remove build/"

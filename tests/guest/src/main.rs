@@ -1,4 +1,4 @@
-//! What runs inside the guest: benchmark, KTAP tests, differential tester. One static program, run as root by PID 1.
+//! What runs inside the guest: benchmark, KTAP tests, differential tester, torture. One static program, run as root by PID 1.
 
 mod bench;
 mod cell;
@@ -8,6 +8,7 @@ mod proc;
 mod sys;
 mod sysfs;
 mod tests;
+mod torture;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +29,11 @@ enum Command {
     Diff(diff::Args),
     /// Answer one cell of qemu/matrix.toml: does the module work on this machine, or why not
     Cell(cell::Args),
+    /// Stream through pipes while everything is done to the processes, and check every byte
+    Torture(torture::Args),
+    /// What a streaming process becomes by exec
+    #[command(hide = true)]
+    TortureWorker { board: i32, desk: usize },
     /// What an attached process becomes in the tests of exec
     #[command(hide = true)]
     ExecProbe {
@@ -45,6 +51,8 @@ fn main() {
         Command::Test(args) => tests::main(&args),
         Command::Diff(args) => diff::main(&args),
         Command::Cell(args) => cell::main(&args),
+        Command::Torture(args) => torture::main(&args),
+        Command::TortureWorker { board, desk } => torture::resume(board, desk),
         Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),
     };
     std::process::exit(code);

@@ -67,6 +67,16 @@ fn yes() -> bool {
     true
 }
 
+/// One boot of `make torture`. How long it lasts is told to its program.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Torture {
+    /// Parts of the whole time that it gets.
+    #[serde(default = "one")]
+    pub parts: u32,
+    #[serde(flatten)]
+    pub boot: Boot,
+}
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +85,9 @@ pub struct Boots {
     pub demo: Boot,
     /// Those of `make test`, in order.
     pub test: Vec<Boot>,
+    /// Those of `make torture`, in order; they share its time equally, but for their `parts`.
+    #[serde(default)]
+    pub torture: Vec<Torture>,
 }
 
 impl Boots {
@@ -91,10 +104,14 @@ impl Boots {
     /// What is not as described here, or contradicts itself.
     pub fn parse(text: &str) -> Result<Self> {
         let boots: Self = toml::from_str(text)?;
-        for (n, boot) in boots.test.iter().enumerate() {
+        let all: Vec<&Boot> = boots
+            .test
+            .iter()
+            .chain(boots.torture.iter().map(|torture| &torture.boot))
+            .collect();
+        for (n, boot) in all.iter().enumerate() {
             boot.check()?;
-            if boot.name == boots.demo.name
-                || boots.test[..n].iter().any(|other| other.name == boot.name)
+            if boot.name == boots.demo.name || all[..n].iter().any(|other| other.name == boot.name)
             {
                 bail!(
                     "two boots are called {:?}, and their logs would be one file",

@@ -100,7 +100,11 @@ pub fn judge_with(
     expect: &[String],
     allowed_taint: u64,
 ) -> Verdict {
-    if let Some(first) = lines.iter().position(complains) {
+    let mut killer = OomKiller::default();
+    if let Some(first) = lines
+        .iter()
+        .position(|line| !killer.shows_its_stack(line) && complains(line))
+    {
         return Verdict::Complaint(first);
     }
     if timed_out {
@@ -125,6 +129,29 @@ pub fn judge_with(
     match expect.iter().find(|text| !logged(text)) {
         Some(text) => Verdict::Missing(text.clone()),
         None => Verdict::Clean,
+    }
+}
+
+/// The report of a process that is ended because memory ran out (mm/oom_kill.c) shows a stack, which is no complaint. Some tests
+/// have memory run out. Everything else inside of a report is judged as everywhere.
+#[derive(Default)]
+struct OomKiller {
+    reports: bool,
+}
+
+impl OomKiller {
+    /// True if the line announces the one stack of a report. Lines must be given in order, all of them.
+    fn shows_its_stack(&mut self, line: &Line) -> bool {
+        if line.from != From::Kernel {
+            return false;
+        }
+        if line.text.contains(" invoked oom-killer: ") {
+            self.reports = true;
+        }
+        self.reports && line.text.contains("Call Trace:") && {
+            self.reports = false;
+            true
+        }
     }
 }
 
@@ -251,6 +278,27 @@ mod tests {
             run(&["[    0.3] RETBleed: WARNING: advice about SMT"], &[GOOD]),
             Verdict::Clean
         );
+    }
+
+    #[test]
+    fn memory_may_run_out_but_nothing_else_may_happen_meanwhile() {
+        let report =
+            "[    9.0] guest invoked oom-killer: gfp_mask=0x402dc2, order=0, oom_score_adj=1000";
+        let (trace, killed) = (
+            "[    9.1] Call Trace:",
+            "[    9.3] Memory cgroup out of memory: Killed process 9 (guest)",
+        );
+        assert_eq!(run(&[report, trace, killed], &[GOOD]), Verdict::Clean);
+        assert_eq!(
+            run(&[report, trace, trace, killed], &[GOOD]),
+            Verdict::Complaint(2),
+            "a second stack is somebody else's"
+        );
+        assert_eq!(
+            run(&[report, "[    9.1] WARNING: a.c:1 at f"], &[GOOD]),
+            Verdict::Complaint(1)
+        );
+        assert_eq!(run(&[killed, trace], &[GOOD]), Verdict::Complaint(1));
     }
 
     #[test]

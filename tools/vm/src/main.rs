@@ -21,6 +21,7 @@ mod project;
 mod qemu;
 mod report;
 mod table;
+mod torture;
 mod totals;
 
 use std::process::ExitCode;
@@ -45,6 +46,18 @@ enum Command {
     Boot(BootArgs),
     /// Boot the benchmark, print its table, draw build/demo/pipe.svg
     Demo,
+    /// Stream through pipes while everything is done to the processes that a machine can do, and check every byte
+    Torture {
+        /// Time under torture, of all boots together
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+        minutes: u64,
+        /// What messages and choices depend on
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only this boot of qemu/boots.toml, with all of the time
+        #[arg(long, value_name = "NAME")]
+        boot: Option<String>,
+    },
     /// Run tests and print one line of counts
     Test {
         /// Those that need no QEMU
@@ -138,6 +151,11 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Demo => guest::demo(&project),
         Command::Matrix { cell } => cells::run(&project, cell.as_deref()),
+        Command::Torture {
+            minutes,
+            seed,
+            boot,
+        } => torture::run(&project, minutes, seed, boot.as_deref()),
         Command::Test { host, guest, boot } => test(&project, host, guest, boot.as_deref()),
     }
 }

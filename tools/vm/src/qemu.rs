@@ -66,6 +66,21 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// Boots once. The whole log is in `build/log/NAME.log` whatever happens; `echo` also shows it while it grows.
 pub fn boot(project: &Project, kernel: &Kernel, boot: &Boot, echo: bool) -> Result<Run> {
+    boot_watched(project, kernel, boot, &|line| {
+        if echo {
+            let mark = if line.from == From::Kernel { "" } else { "> " };
+            println!("{mark}{}", line.text);
+        }
+    })
+}
+
+/// The same; `watch` sees every line as it comes.
+pub fn boot_watched(
+    project: &Project,
+    kernel: &Kernel,
+    boot: &Boot,
+    watch: &dyn Fn(&Line),
+) -> Result<Run> {
     boot.check()?;
     let started = Instant::now();
     let word = format!("{:016x}", started_word());
@@ -91,9 +106,7 @@ pub fn boot(project: &Project, kernel: &Kernel, boot: &Boot, echo: bool) -> Resu
     let (lines, timed_out) = collect(&mut child, Duration::from_secs(boot.time_limit), |line| {
         let mark = if line.from == From::Kernel { "" } else { "> " };
         writeln!(log, "{mark}{}", line.text)?;
-        if echo {
-            println!("{mark}{}", line.text);
-        }
+        watch(line);
         Ok(())
     })?;
     let status = child.wait()?;

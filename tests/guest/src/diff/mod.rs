@@ -9,8 +9,8 @@ mod exec;
 mod gen;
 mod op;
 mod partner;
-mod pool;
-mod rng;
+pub mod pool;
+pub mod rng;
 mod shrink;
 
 use crate::proc::Kid;

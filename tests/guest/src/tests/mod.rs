@@ -25,6 +25,7 @@ mod step;
 mod switch;
 mod task;
 mod task_life;
+mod torture;
 mod trace;
 mod tracefs;
 mod watch;
@@ -81,6 +82,7 @@ const AREAS: &[&[Test]] = &[
     abi_effect::TESTS,
     module::TESTS,
     diff::TESTS,
+    torture::TESTS,
     watch::TESTS,
 ];
 

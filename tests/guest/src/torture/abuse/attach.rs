@@ -1,0 +1,33 @@
+//! Attaches and detaches whoever streams.
+
+use super::super::counts::Count;
+use super::{nothing, Abuser, Ground};
+use crate::sysfs;
+
+pub const ABUSER: Abuser = Abuser {
+    name: "attach",
+    run,
+    missing: nothing,
+    module: true,
+};
+
+fn run(g: &mut Ground) {
+    while g.on() {
+        // Twice as many attaches as detaches are tried, so most are attached at any time.
+        let all = g.board.carriers();
+        for pid in &all {
+            if sysfs::attach(*pid).is_ok() {
+                g.did(Count::Attaches);
+            }
+        }
+        if g.round(3) == 2 {
+            for _ in 0..1 + g.rng.below(4) {
+                if g.carrier().is_some_and(|p| sysfs::detach(p).is_ok()) {
+                    g.did(Count::Detaches);
+                }
+                g.nap(2);
+            }
+        }
+        g.nap(60);
+    }
+}

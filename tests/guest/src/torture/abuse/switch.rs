@@ -1,0 +1,46 @@
+//! Switches specialisation and the counting of hits off and on, for all and for one process.
+
+use super::super::counts::Count;
+use super::{nothing, Abuser, Ground};
+use crate::sysfs;
+
+pub const ABUSER: Abuser = Abuser {
+    name: "switch",
+    run,
+    missing: nothing,
+    module: true,
+};
+
+fn run(g: &mut Ground) {
+    while g.on() {
+        match g.round(3) {
+            0 => {
+                set(g, "enabled", "0", Count::Switches);
+                g.nap(6);
+                set(g, "enabled", "1", Count::Switches);
+            }
+            1 => {
+                set(g, "profile", "0", Count::Profiles);
+                g.nap(10);
+                set(g, "profile", "1", Count::Profiles);
+            }
+            _ => {
+                if let Some(pid) = g.carrier() {
+                    let file = format!("processes/{pid}/enabled");
+                    set(g, &file, "0", Count::ProcessSwitches);
+                    g.nap(4);
+                    set(g, &file, "1", Count::ProcessSwitches);
+                }
+            }
+        }
+        g.nap(80);
+    }
+    set(g, "profile", "1", Count::Profiles);
+    set(g, "enabled", "1", Count::Switches);
+}
+
+fn set(g: &Ground, file: &str, value: &str, what: Count) {
+    if sysfs::set(file, value).is_ok() {
+        g.did(what);
+    }
+}

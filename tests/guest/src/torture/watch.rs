@@ -1,0 +1,124 @@
+//! Watches a run: everybody must get on. Shows where they are if not.
+
+use super::abuse;
+use super::board::{Board, ABUSERS, DESKS};
+use super::counts::Count;
+use crate::proc::Kid;
+use crate::{sys, sysfs};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often something is told.
+const TALK: Duration = Duration::from_secs(5);
+
+pub struct Watch {
+    board: &'static Board,
+    patience: Duration,
+    pub started: Instant,
+    talked: Instant,
+    /// Progress of each desk, and sign of life of each abuser, and when it was seen to change.
+    desks: [(u64, Instant); DESKS],
+    abusers: [(u64, Instant); ABUSERS],
+}
+
+impl Watch {
+    pub fn new(board: &'static Board, patience: Duration) -> Watch {
+        let now = Instant::now();
+        Watch {
+            board,
+            patience,
+            started: now,
+            talked: now,
+            desks: [(0, now); DESKS],
+            abusers: [(0, now); ABUSERS],
+        }
+    }
+
+    /// Fails if somebody does not get on.
+    pub fn look(&mut self, abusers: &[(usize, Kid)]) -> Result<(), String> {
+        let now = Instant::now();
+        let mut hangs = None;
+        for (i, (desk, seen)) in self.board.desks.iter().zip(&mut self.desks).enumerate() {
+            let busy =
+                desk.owner.load(Ordering::SeqCst) != 0 && desk.done.load(Ordering::SeqCst) == 0;
+            let progress = desk.progress.load(Ordering::SeqCst);
+            if !busy || progress != seen.0 {
+                *seen = (progress, now);
+            } else if now.duration_since(seen.1) > self.patience {
+                hangs = Some(format!(
+                    "process {i} has not moved a byte for {:?}",
+                    self.patience
+                ));
+            }
+        }
+        for (number, _) in abusers.iter().filter(|_| !self.board.leaving()) {
+            let (Some(alive), Some(seen)) =
+                (self.board.alive.get(*number), self.abusers.get_mut(*number))
+            else {
+                continue;
+            };
+            let alive = alive.load(Ordering::SeqCst);
+            if alive != seen.0 {
+                *seen = (alive, now);
+            } else if now.duration_since(seen.1) > self.patience {
+                let name = abuse::ALL.get(*number).map_or("", |a| a.name);
+                hangs = Some(format!("abuser {name} hangs"));
+            }
+        }
+        match hangs {
+            None => Ok(()),
+            Some(who) => {
+                show_stacks();
+                Err(who)
+            }
+        }
+    }
+
+    /// A line about how it goes, now and then.
+    pub fn talk(&mut self) {
+        if self.talked.elapsed() < TALK {
+            return;
+        }
+        self.talked = Instant::now();
+        let b = self.board;
+        let calls: u64 = b.used().map(|d| d.progress.load(Ordering::Relaxed)).sum();
+        let count = |c| b.count(c);
+        println!(
+            "# torture: {} s, {calls} calls, {} specialised, {} attaches, {} insmods, {} forks, {} threads, {} execs, {} signals, {} faults",
+            self.started.elapsed().as_secs(),
+            b.hits.load(Ordering::Relaxed),
+            count(Count::Attaches),
+            count(Count::Insmods),
+            count(Count::Forks),
+            count(Count::Threads) + count(Count::ThreadCarries),
+            count(Count::Execs) + count(Count::ThreadExecs),
+            count(Count::Signals),
+            count(Count::UserFaults) + count(Count::Refused),
+        );
+    }
+}
+
+/// Prints where every process of this program is, threads too, and has the kernel log what is blocked.
+pub fn show_stacks() {
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(pid) = name.parse::<i32>() else {
+            continue;
+        };
+        if !sys::read_text(&format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("guest")) {
+            continue;
+        }
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        for task in tasks.into_iter().flatten().flatten() {
+            let folder = task.path().to_string_lossy().into_owned();
+            for file in ["stat", "wchan", "syscall", "stack"] {
+                let text = sys::read_text(&format!("{folder}/{file}")).unwrap_or_default();
+                println!("# {folder}/{file}: {}", text.replace('\n', " | "));
+            }
+        }
+        if let Ok(state) = sysfs::state(pid) {
+            println!("# {pid}: {state}");
+        }
+    }
+    let _ = sys::write_text("/proc/sysrq-trigger", "w");
+}
