@@ -5,8 +5,8 @@ use crate::torture::{self, Lie};
 use crate::{area, ensure};
 
 area!("torture":
-    calm_streams_are_right = 120, lost_byte_is_found = 60, duplicated_byte_is_found = 60, swapped_pieces_are_found = 60,
-    changed_bit_is_found = 60, hang_is_found = 120,
+    calm_streams_are_right = 120, lost_byte_is_found = 120, duplicated_byte_is_found = 120, swapped_pieces_are_found = 120,
+    changed_bit_is_found = 120, hang_is_found = 120,
 );
 
 fn found(lab: &Lab, lie: Lie, kinds: &[&str]) -> Res {

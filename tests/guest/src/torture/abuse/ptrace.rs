@@ -3,6 +3,7 @@
 use super::super::counts::Count;
 use super::{nothing, Abuser, Ground};
 use crate::proc::poll_until;
+use crate::sys;
 use std::time::Duration;
 
 pub const ABUSER: Abuser = Abuser {
@@ -80,12 +81,26 @@ fn trace(g: &mut Ground, pid: i32) {
     }
     // Only a process that stands still can be let go.
     while !ended {
-        if let Some(s) = signal {
-            if request(libc::PTRACE_DETACH, pid, s) {
-                return;
+        match signal {
+            // A step that an interruption overtook: its SIGTRAP would end a process that nobody traces.
+            Some(s) if trap_waits(pid) => {
+                request(libc::PTRACE_CONT, pid, s);
+            }
+            Some(s) if request(libc::PTRACE_DETACH, pid, s) => return,
+            _ => {
+                request(libc::PTRACE_INTERRUPT, pid, 0);
             }
         }
-        request(libc::PTRACE_INTERRUPT, pid, 0);
         signal = stopped(g, pid, &mut ended);
     }
+}
+
+/// Whether a SIGTRAP waits to be delivered to a process that stands still.
+fn trap_waits(pid: i32) -> bool {
+    let status = sys::read_text(&format!("/proc/{pid}/status")).unwrap_or_default();
+    let waiting = |line: &str| {
+        let set = u64::from_str_radix(line.strip_prefix("SigPnd:")?.trim(), 16).ok()?;
+        Some(set & 1 << (libc::SIGTRAP - 1) != 0)
+    };
+    status.lines().find_map(waiting).unwrap_or(false)
 }
