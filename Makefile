@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest test-matrix torture module-all clean help
+.PHONY: all demo test test-host test-guest test-matrix torture fuzz module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -52,6 +52,11 @@ torture:
 	@qemu/steps $(setup) $(call module,run) guest-programs
 	@$(VM) torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(BOOT),--boot $(BOOT))
 
+HOURS ?= 1
+fuzz:
+	@qemu/steps $(setup) $(call module,run) guest-programs
+	@$(VM) fuzz --hours $(HOURS)
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -67,5 +72,6 @@ help:
 	@echo "make test-guest  only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
 	@echo "make test-matrix CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
 	@echo "make torture     streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
+	@echo "make fuzz        random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"
 	@echo "make module-all  the module for every kernel in qemu/kernels"
 	@echo "make clean       remove build/"

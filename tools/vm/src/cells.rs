@@ -158,7 +158,7 @@ fn one(project: &Project, matrix: &Matrix, reasons: &Reasons, job: &Job) -> Resu
         )
     };
     // A QEMU that does not start is this cell's failure, not the end of all.
-    let run = match qemu::boot(project, &kernel, &boot, false) {
+    let run = match qemu::boot(project, &kernel, &boot, qemu::Echo::Nothing) {
         Ok(run) => run,
         Err(error) => {
             let seen = Seen {

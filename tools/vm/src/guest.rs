@@ -11,7 +11,7 @@ use crate::figures;
 use crate::judge::{Verdict, VERDICT};
 use crate::ktap::{self, Outcome, Test};
 use crate::project::{Kernel, Project};
-use crate::qemu::{self, Run};
+use crate::qemu::{self, Echo, Run};
 use crate::report;
 use crate::totals::Totals;
 
@@ -101,7 +101,7 @@ impl Cpus {
 
 /// One boot: what to tell about it, its counts, its exit code.
 fn one_test(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<(String, Totals, u8)> {
-    let run = qemu::boot(project, kernel, boot, false)?;
+    let run = qemu::boot(project, kernel, boot, Echo::Nothing)?;
     let tests = results(boot, &run);
     let totals = Totals::of(&tests);
     let mut report = String::new();
@@ -206,7 +206,7 @@ pub fn demo(project: &Project) -> Result<u8> {
     let boots = Boots::load(&project.path("qemu/boots.toml"))?;
     let kernel = project.boot_kernel()?;
     println!("booting {} in QEMU ...", kernel.release);
-    let run = qemu::boot(project, &kernel, &boots.demo, false)?;
+    let run = qemu::boot(project, &kernel, &boots.demo, Echo::Nothing)?;
     run.guest_lines()
         .filter(|line| for_people(line))
         .for_each(|line| println!("{line}"));

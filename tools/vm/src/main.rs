@@ -10,6 +10,7 @@ mod cells;
 mod cover;
 mod cpio;
 mod figures;
+mod fuzz;
 mod guest;
 mod host;
 mod initramfs;
@@ -31,6 +32,7 @@ use clap::{Args, Parser, Subcommand};
 
 use boots::Boot;
 use project::Project;
+use qemu::Echo;
 use totals::Totals;
 
 #[derive(Parser)]
@@ -57,6 +59,12 @@ enum Command {
         /// Only this boot of qemu/boots.toml, with all of the time
         #[arg(long, value_name = "NAME")]
         boot: Option<String>,
+    },
+    /// Run the differential tester with random seeds until a sequence differs or the time is over
+    Fuzz {
+        /// How long; a fraction will do
+        #[arg(long, default_value_t = 1.0)]
+        hours: f64,
     },
     /// Run tests and print one line of counts
     Test {
@@ -145,7 +153,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Boot(args) => {
             qemu::check_version(&project)?;
             let boot = args.boot();
-            let run = qemu::boot(&project, &project.boot_kernel()?, &boot, true)?;
+            let run = qemu::boot(&project, &project.boot_kernel()?, &boot, Echo::Everything)?;
             println!("boot {}: {:?} ({} s)", boot.name, run.verdict, run.seconds);
             Ok(run.verdict.code())
         }
@@ -156,6 +164,7 @@ fn run(command: Command) -> Result<u8> {
             seed,
             boot,
         } => torture::run(&project, minutes, seed, boot.as_deref()),
+        Command::Fuzz { hours } => fuzz::run(&project, hours),
         Command::Test { host, guest, boot } => test(&project, host, guest, boot.as_deref()),
     }
 }

@@ -64,10 +64,29 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Boots once. The whole log is in `build/log/NAME.log` whatever happens; `echo` also shows it while it grows.
-pub fn boot(project: &Project, kernel: &Kernel, boot: &Boot, echo: bool) -> Result<Run> {
+/// What of a log is also shown while it grows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Echo {
+    Nothing,
+    /// What the guest's program prints.
+    Guest,
+    Everything,
+}
+
+impl Echo {
+    fn shows(self, line: &Line) -> bool {
+        match self {
+            Echo::Nothing => false,
+            Echo::Guest => line.from == From::Guest && !line.text.starts_with(VERDICT),
+            Echo::Everything => true,
+        }
+    }
+}
+
+/// Boots once. The whole log is in `build/log/NAME.log` whatever happens.
+pub fn boot(project: &Project, kernel: &Kernel, boot: &Boot, echo: Echo) -> Result<Run> {
     boot_watched(project, kernel, boot, &|line| {
-        if echo {
+        if echo.shows(line) {
             let mark = if line.from == From::Kernel { "" } else { "> " };
             println!("{mark}{}", line.text);
         }

@@ -26,6 +26,17 @@ pub struct Channel {
     pub partner_pid: AtomicI32,
     /// Goes up when the executor begins a call of the sequence and when it has returned from it: odd while it is in one.
     pub call: AtomicU32,
+    /// The task that makes it.
+    pub caller: AtomicI32,
+    /// The helper's task, what it is asked, how often it was, how often it was done, and what came out.
+    pub helper_task: AtomicI32,
+    pub helper_what: AtomicU32,
+    pub helper_asked: AtomicU32,
+    pub helper_done: AtomicU32,
+    pub helper_about: AtomicI32,
+    pub helper_ret: AtomicI64,
+    pub helper_memory: AtomicU64,
+    pub helper_signals: [AtomicU32; 2],
     /// Phase of the partner and what it is to do.
     pub phase: AtomicU32,
     pub asked: AtomicU32,
@@ -61,7 +72,7 @@ impl Channel {
         self.length.store(n as u32, Ordering::SeqCst);
     }
 
-    /// Executor: the sequence.
+    /// Executor and its helper: the sequence.
     pub fn sequence(&self) -> Vec<Op> {
         let n = (self.length.load(Ordering::SeqCst) as usize).min(MAX_OPS);
         // SAFETY: it is the executor's turn; `n` ops were written.

@@ -1,17 +1,17 @@
 //! The generator: random sequences that mostly do something, because it keeps a model of the descriptors.
 
 use super::op::{
-    Buf, Op, FIRST_FD, HOLE_PAGE, MAX_OPS, NO_ACCESS_PAGE, NULL_FD, PLAIN_PAGES, READ_ONLY_PAGE,
-    SOCKET_FDS, ZERO_FD,
+    Buf, Helping, Op, FIRST_FD, HOLE_PAGE, MAX_OPS, NO_ACCESS_PAGE, NULL_FD, PLAIN_PAGES,
+    READ_ONLY_PAGE, SOCKET_FDS, ZERO_FD,
 };
 use super::rng::Rng;
 
 /// Highest descriptor number of the model.
-const LAST_FD: i32 = 90;
+pub const LAST_FD: i32 = 90;
 
 /// What the model knows of a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+pub enum Kind {
     Free,
     ReadEnd(u8),
     WriteEnd(u8),
@@ -20,7 +20,7 @@ enum Kind {
 
 /// Generates one sequence.
 pub struct Gen<'a> {
-    rng: &'a mut Rng,
+    pub rng: &'a mut Rng,
     fds: Vec<Kind>,
     pipes: u8,
     /// Longest count of this sequence's usual writes; sequences differ in taste.
@@ -29,6 +29,10 @@ pub struct Gen<'a> {
     /// Mostly reads and writes that succeed, by the counts of bytes in each pipe.
     calm: bool,
     bytes: Vec<u64>,
+    /// Other objects than pipes come to the same numbers.
+    mixed: bool,
+    /// Somebody else makes some of the calls.
+    company: Option<Helping>,
 }
 
 /// The sequence of a seed and a number.
@@ -43,7 +47,8 @@ impl<'a> Gen<'a> {
         let partner = rng.chance(1, 6);
         let calm = rng.chance(3, 5);
         let fds = vec![Kind::Free; (LAST_FD - FIRST_FD + 1) as usize];
-        Gen {
+        let mixed = rng.chance(1, 2);
+        let mut gen = Gen {
             rng,
             fds,
             pipes: 0,
@@ -51,7 +56,11 @@ impl<'a> Gen<'a> {
             partner,
             calm,
             bytes: vec![0; 256],
-        }
+            mixed,
+            company: None,
+        };
+        gen.company = gen.company();
+        gen
     }
 
     fn run(mut self) -> Vec<Op> {
@@ -80,6 +89,12 @@ impl<'a> Gen<'a> {
     }
 
     fn op(&mut self) -> Op {
+        if let Some(turn) = self.company.and_then(|how| self.turn(how)) {
+            return turn;
+        }
+        if self.mixed && self.rng.chance(1, if self.calm { 12 } else { 4 }) {
+            return self.mixed_op();
+        }
         if self.calm && self.rng.chance(9, 10) {
             return self.calm_op();
         }
@@ -209,15 +224,20 @@ impl<'a> Gen<'a> {
             7 | 8 => 0,
             _ => libc::O_NONBLOCK | libc::O_DIRECT,
         };
-        let id = self.pipes;
+        let id = self.new_pipe();
         if let Some(r) = self.lowest() {
             self.set(r, Kind::ReadEnd(id));
             if let Some(w) = self.lowest() {
                 self.set(w, Kind::WriteEnd(id));
-                self.pipes += 1;
             }
         }
         Op::Pipe { flags }
+    }
+
+    /// Another pipe or fifo of the model.
+    pub fn new_pipe(&mut self) -> u8 {
+        self.pipes += 1;
+        self.pipes - 1
     }
 
     fn close(&mut self) -> Op {
@@ -267,9 +287,15 @@ impl<'a> Gen<'a> {
         } else {
             0
         };
+        // Signals that one process sends another while both run may be merged or not.
+        let sigio = if self.company.is_some() {
+            0
+        } else {
+            libc::O_ASYNC
+        };
         let extra = self
             .rng
-            .pick(&[0, 0, 0, libc::O_DIRECT, libc::O_ASYNC, libc::O_APPEND])
+            .pick(&[0, 0, 0, libc::O_DIRECT, sigio, libc::O_APPEND])
             .unwrap_or(0);
         Op::SetFlags {
             fd: self.any_end(),
@@ -278,7 +304,7 @@ impl<'a> Gen<'a> {
     }
 
     /// A count: mostly what fits a page, now and then a border or something absurd.
-    fn count(&mut self) -> u64 {
+    pub fn count(&mut self) -> u64 {
         match self.rng.below(20) {
             0 => self
                 .rng
@@ -289,11 +315,13 @@ impl<'a> Gen<'a> {
                 .rng
                 .pick(&[1 << 31, 1 << 32, (1 << 32) + 1, 1 << 63, u64::MAX])
                 .unwrap_or(0),
+            // What an eventfd wants.
+            3..=6 if self.mixed => 8,
             _ => 1 + self.rng.below(self.usual) as u64,
         }
     }
 
-    fn buf(&mut self) -> Buf {
+    pub fn buf(&mut self) -> Buf {
         let page = 4096u32;
         match self.rng.below(40) {
             0 => Buf::At(READ_ONLY_PAGE as u32 * page + self.rng.below(4096) as u32),
@@ -333,17 +361,23 @@ impl<'a> Gen<'a> {
             .collect()
     }
 
-    fn read_end(&mut self) -> i32 {
+    pub fn read_end(&mut self) -> i32 {
+        if self.mixed && !self.calm && self.rng.chance(1, 4) {
+            return self.any_end();
+        }
         let all = self.ends(|k| matches!(k, Kind::ReadEnd(_)));
         self.rng.pick(&all).unwrap_or(FIRST_FD)
     }
 
-    fn write_end(&mut self) -> i32 {
+    pub fn write_end(&mut self) -> i32 {
+        if self.mixed && !self.calm && self.rng.chance(1, 4) {
+            return self.any_end();
+        }
         let all = self.ends(|k| matches!(k, Kind::WriteEnd(_)));
         self.rng.pick(&all).unwrap_or(FIRST_FD + 1)
     }
 
-    fn any_end(&mut self) -> i32 {
+    pub fn any_end(&mut self) -> i32 {
         let all = self.ends(|k| k != Kind::Free);
         self.rng.pick(&all).unwrap_or(FIRST_FD)
     }
@@ -364,7 +398,7 @@ impl<'a> Gen<'a> {
             .unwrap_or(any)
     }
 
-    fn kind(&self, fd: i32) -> Kind {
+    pub fn kind(&self, fd: i32) -> Kind {
         usize::try_from(fd - FIRST_FD)
             .ok()
             .and_then(|i| self.fds.get(i))
@@ -372,7 +406,7 @@ impl<'a> Gen<'a> {
             .unwrap_or(Kind::Free)
     }
 
-    fn set(&mut self, fd: i32, kind: Kind) {
+    pub fn set(&mut self, fd: i32, kind: Kind) {
         if let Some(k) = usize::try_from(fd - FIRST_FD)
             .ok()
             .and_then(|i| self.fds.get_mut(i))
@@ -412,13 +446,12 @@ mod tests {
     #[test]
     fn every_kind_of_call_comes_up() {
         let mut seen = std::collections::BTreeSet::new();
-        for i in 0..500 {
+        for i in 0..1500 {
             for op in sequence(2, i) {
-                let text = format!("{op:?}");
-                seen.insert(text.split([' ', '{']).next().unwrap_or("").to_string());
+                seen.insert(super::super::tally::name(&op));
             }
         }
-        assert_eq!(seen.len(), 19, "{seen:?}");
+        assert_eq!(seen.len(), 19 + 15 + 2 + 3, "{seen:?}");
     }
 
     #[test]

@@ -2,25 +2,41 @@
 //!
 //! Two executors live for the whole run and get sequences through shared memory, so a sequence costs its calls and little else.
 //! Every sequence depends only on the seed and its number.
+//!
+//! A sequence is mostly reads and writes of pipes. Half of them put other objects on the numbers of pipes and bring descriptors in
+//! by sockets, `pidfd_getfd` and the like; some have a helper, a child or a thread, that makes some of the calls. Not in sequences:
+//! inotify, since one mark on a pipe keeps every pipe of the machine off its paths until the next boot.
 
 mod asleep;
+mod calls;
 mod channel;
 mod exec;
 mod gen;
+mod gen_mixed;
+mod helper;
+mod mixed;
 mod op;
 mod partner;
 pub mod pool;
 pub mod rng;
 mod shrink;
+mod tally;
 
 use crate::proc::Kid;
 use crate::sysfs;
 use op::{first_difference, print, Op};
 use pool::{Both, Pool};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tally::Tally;
 
 /// Sequences that run on one attachment: enough that code made for one sequence meets the objects of others.
 const ATTACH_EVERY: u64 = 4;
+
+/// Sequences from which on the share of specialised calls is judged.
+const SHARE_FROM: u64 = 200;
+
+/// Sequences between two lines of progress.
+const SAY_EVERY: u64 = 500;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,6 +46,12 @@ pub struct Args {
     /// How many sequences
     #[arg(long, default_value_t = 2000)]
     count: u64,
+    /// As many sequences as fit into this many seconds, instead of a number of them
+    #[arg(long, conflicts_with = "count")]
+    seconds: Option<u64>,
+    /// Percentage of calls that must have run specialised
+    #[arg(long, default_value_t = 10)]
+    least: u64,
     /// Only the sequence with this number
     #[arg(long)]
     only: Option<u64>,
@@ -45,10 +67,15 @@ pub struct Args {
 }
 
 /// What a run found.
+#[derive(Default)]
 pub struct Found {
     pub sequences: u64,
+    /// Of these, how many put other objects on the numbers, and how many have a helper.
+    pub mixed: u64,
+    pub helped: u64,
     pub calls: u64,
     pub specialised: u64,
+    pub tally: Tally,
     pub failure: Option<Failure>,
 }
 
@@ -67,7 +94,10 @@ pub fn main(args: &Args) -> i32 {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(1, |d| d.as_nanos() as u64 & 0xffff_ffff)
     });
-    println!("# diff: seed {seed}, {} sequences", args.count);
+    match args.seconds {
+        Some(n) => println!("# diff: seed {seed}, {n} seconds"),
+        None => println!("# diff: seed {seed}, {} sequences", args.count),
+    }
     match prepared(args, seed) {
         Ok(code) => code,
         Err(why) => {
@@ -94,8 +124,13 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
         .then(storm)
         .transpose()
         .map_err(|e| format!("fork: {e}"))?;
-    let numbers = args.only.map_or(0..args.count, |n| n..n + 1);
-    let found = run(&mut pool, seed, numbers, true)?;
+    let numbers = match (args.only, args.seconds) {
+        (Some(n), _) => n..n + 1,
+        (None, Some(_)) => 0..u64::MAX,
+        (None, None) => 0..args.count,
+    };
+    let limit = args.seconds.map(Duration::from_secs);
+    let found = run(&mut pool, seed, numbers, Talk::Yes { limit })?;
     drop(storm_kid);
     if args.storm && !args.stock {
         for file in ["enabled", "profile"] {
@@ -107,6 +142,7 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
     } else {
         sysfs::counter("bailouts").unwrap_or(bails) - bails
     };
+    println!("# diff: calls that went well, of all: {}", found.tally);
     if let Some(f) = &found.failure {
         println!("# sequence {} of seed {seed}: {}", f.number, f.why);
         println!("# again with: guest diff --seed {seed} --only {}", f.number);
@@ -121,8 +157,10 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
         );
     }
     let counts = format!(
-        "seed={seed} sequences={} calls={} specialised={} bailouts={bails} ms={}",
+        "seed={seed} sequences={} mixed={} helped={} calls={} specialised={} bailouts={bails} ms={}",
         found.sequences,
+        found.mixed,
+        found.helped,
         found.calls,
         found.specialised,
         start.elapsed().as_millis()
@@ -132,8 +170,12 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
         println!("DIFF failed {counts}; sequence {}: {}", f.number, f.why);
         return Ok(1);
     }
-    if !args.stock && found.specialised == 0 {
-        println!("DIFF failed {counts}: no call ran specialised, nothing was tested");
+    let share = found.specialised * 100 / found.calls.max(1);
+    if !args.stock && found.sequences >= SHARE_FROM && share < args.least {
+        println!(
+            "DIFF failed {counts}: less than {} % of the calls ran specialised, too little was tested",
+            args.least
+        );
         return Ok(1);
     }
     println!("DIFF ok {counts}");
@@ -156,25 +198,55 @@ fn storm() -> crate::sys::Sys<Kid> {
     })
 }
 
+/// Whether a run says how far it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Talk {
+    No,
+    /// Every so many sequences; with a limit every minute, and it ends when the time is over.
+    Yes {
+        limit: Option<Duration>,
+    },
+}
+
+impl Talk {
+    fn is_due(self, sequences: u64, since: Instant) -> bool {
+        match self {
+            Talk::No => false,
+            Talk::Yes { limit: None } => sequences % SAY_EVERY == 0,
+            Talk::Yes { limit: Some(_) } => since.elapsed() >= Duration::from_secs(60),
+        }
+    }
+
+    fn is_over(self, start: Instant) -> bool {
+        matches!(self, Talk::Yes { limit: Some(limit) } if start.elapsed() >= limit)
+    }
+}
+
 /// Runs sequences until one fails, which is made small then.
 pub fn run(
     pool: &mut Pool,
     seed: u64,
     numbers: std::ops::Range<u64>,
-    talk: bool,
+    talk: Talk,
 ) -> Result<Found, String> {
-    let mut found = Found {
-        sequences: 0,
-        calls: 0,
-        specialised: 0,
-        failure: None,
-    };
+    let mut found = Found::default();
+    let start = Instant::now();
+    let mut said = start;
     for number in numbers {
+        if talk.is_over(start) {
+            break;
+        }
         let ops = gen::sequence(seed, number);
         found.sequences += 1;
         found.calls += ops.len() as u64;
+        let any = |is: fn(&Op) -> bool| u64::from(ops.iter().any(is));
+        found.mixed += any(|op| matches!(op, Op::Mixed(_)));
+        found.helped += any(|op| matches!(op, Op::Start { .. }));
         let why = match pool.run(&ops) {
-            Ok([a, b]) if a == b => None,
+            Ok([a, b]) if a == b => {
+                found.tally.add(&ops, &a);
+                None
+            }
             Ok([a, b]) => {
                 let what = first_difference(&ops, [&a, &b]).unwrap_or_default();
                 Some((format!("the processes differ: {what}"), Some([a, b])))
@@ -188,7 +260,8 @@ pub fn run(
         if found.sequences % ATTACH_EVERY == 0 {
             pool.attach_again()?;
         }
-        if talk && found.sequences % 500 == 0 {
+        if talk.is_due(found.sequences, said) {
+            said = Instant::now();
             found.specialised = pool.specialised();
             println!(
                 "# diff: {} sequences, {} calls, {} specialised",
@@ -234,7 +307,7 @@ fn smaller(
 /// For the tester's own test: a second executor that tells lies must be found out, and the sequence made small.
 pub fn finds_planted_lies(seed: u64) -> Result<usize, String> {
     let mut pool = Pool::start(true, true)?;
-    match run(&mut pool, seed, 0..50, false)?.failure {
+    match run(&mut pool, seed, 0..50, Talk::No)?.failure {
         Some(f) => Ok(f.small.len()),
         None => Err("the tester did not notice an executor that tells lies".into()),
     }
@@ -243,7 +316,7 @@ pub fn finds_planted_lies(seed: u64) -> Result<usize, String> {
 /// For the tester's own test: two stock processes must agree.
 pub fn agrees_with_itself(seed: u64, count: u64) -> Result<(), String> {
     let mut pool = Pool::start(true, false)?;
-    match run(&mut pool, seed, 0..count, false)?.failure {
+    match run(&mut pool, seed, 0..count, Talk::No)?.failure {
         None => Ok(()),
         Some(f) => Err(format!(
             "two stock processes differ in sequence {}: {}\n{}",

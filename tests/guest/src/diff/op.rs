@@ -1,5 +1,7 @@
 //! One call of a sequence, as data: it can be generated, executed by two processes, printed and made simpler.
 
+use super::mixed::Mixed;
+
 /// Most calls in one sequence.
 pub const MAX_OPS: usize = 48;
 
@@ -107,6 +109,27 @@ pub enum Op {
     },
     /// A call that has nothing to do with descriptors.
     Getppid,
+    Mixed(Mixed),
+    /// Starts a helper.
+    Start {
+        how: Helping,
+    },
+    /// Whether the calls that follow are made by the helper, if there is one.
+    Turn {
+        helper: bool,
+    },
+    /// Ends the helper.
+    End,
+}
+
+/// What a helper is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Helping {
+    /// A child process with a descriptor table of its own.
+    Child,
+    /// A child process that shares the descriptor table.
+    Sharing,
+    Thread,
 }
 
 impl Op {
@@ -179,7 +202,7 @@ pub struct Outcome {
     pub io: [u64; 4],
     /// `FIONREAD` of the descriptor afterwards, or minus the errno.
     pub waiting: i64,
-    /// Signals so far: SIGPIPE, SIGIO.
+    /// Signals so far: SIGPIPE, SIGIO; of the child when it made the call.
     pub signals: [u32; 2],
     /// What the partner's call returned, if it ended by now; [`STILL`] or [`IDLE`] otherwise.
     pub partner: i64,

@@ -72,12 +72,12 @@ fn call(channel: &Channel, pidfd: usize, memory: &mut [u8]) {
     };
     let got = result.map_or(0, |k| k.min(n));
     channel.data.store(
-        super::exec::hash(memory.get(..got).unwrap_or_default()),
+        super::calls::hash(memory.get(..got).unwrap_or_default()),
         Ordering::SeqCst,
     );
     channel
         .ret
-        .store(super::exec::flat(result), Ordering::SeqCst);
+        .store(super::calls::flat(result), Ordering::SeqCst);
     channel.phase.store(PARTNER_DONE, Ordering::SeqCst);
 }
 
@@ -93,7 +93,7 @@ pub fn busy(channel: &Channel) -> bool {
 mod tests {
     #[test]
     fn hashes_differ_by_order_and_length() {
-        use crate::diff::exec::hash;
+        use crate::diff::calls::hash;
         assert_ne!(hash(b"ab"), hash(b"ba"));
         assert_ne!(hash(b"a\0"), hash(b"a"));
         assert_ne!(hash(b"12345678"), hash(b"12345679"));

@@ -185,30 +185,35 @@ impl Worker {
                 file("stack").replace('\n', " ")
             ));
         }
-        if self.sleeps_for_good(call) {
-            self.kid.signal(libc::SIGALRM);
+        if let Some(task) = self.sleeps_for_good(call) {
+            let _ = sys::sys(libc::SYS_tkill, &[task as usize, libc::SIGALRM as usize]);
         }
         Ok(())
     }
 
-    /// Whether the executor sleeps in this call and its partner, which alone could wake it, will not: it has nothing to do or
-    /// sleeps too.
-    fn sleeps_for_good(&self, call: u32) -> bool {
+    /// The task that sleeps in this call for good: the partner, which alone could wake it, has nothing to do or sleeps too, and
+    /// executor and helper wait for each other.
+    fn sleeps_for_good(&self, call: u32) -> Option<i32> {
         if call % 2 == 0 {
-            return false;
+            return None;
         }
-        // The partner is looked at between two looks at the executor that find it in the same sleep.
-        let Some(sleep) = self.executor.sleep() else {
-            return false;
+        let caller = self.channel.caller.load(Ordering::SeqCst);
+        let helper = (caller != self.kid.pid).then(|| Task::open(caller).ok());
+        let task = match &helper {
+            None => &self.executor,
+            Some(helper) => helper.as_ref()?,
         };
+        // The partner is looked at between two looks at the caller that find it in the same sleep.
+        let sleep = task.sleep()?;
         let partner_rests = match self.channel.phase.load(Ordering::SeqCst) {
             PARTNER_IDLE | PARTNER_DONE => true,
             PARTNER_IN_CALL => self.partner.sleep().is_some(),
             _ => false,
         };
-        partner_rests
-            && self.executor.sleep() == Some(sleep)
-            && self.channel.call.load(Ordering::SeqCst) == call
+        (partner_rests
+            && task.sleep() == Some(sleep)
+            && self.channel.call.load(Ordering::SeqCst) == call)
+            .then_some(caller)
     }
 }
 
