@@ -138,6 +138,7 @@ impl Args {
             skip: Vec::new(),
             stock: false,
             refused: None,
+            faults: false,
             left_out: None,
             module: MODULE_FILE.to_owned(),
         }
