@@ -8,7 +8,10 @@
  * (fs/kernfs), hence it is put on a list, which is worked off where no lock that
  * show and store take is held.
  */
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/kobject.h>
+#include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
 
@@ -71,7 +74,25 @@ static ssize_t store(struct kobject *kobj, struct attribute *attr, const char *b
 	struct synthjit_dir *dir = to_dir(kobj);
 	u32 id = container_of(attr, struct dir_file, attr)->id;
 
+	/* Rights were checked when the file was opened, maybe by somebody else. */
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+
 	return synthjit_rs_store(id, dir->tgid, buf, size);
+}
+
+/*
+ * Code holds addresses of kernel objects, so whoever reads it must be allowed to know
+ * such: by capability when the file was opened and now, by kernel.kptr_restrict, whose
+ * value modules can ask for only by printing, and by lockdown.
+ */
+static bool may_see_addresses(struct file *file)
+{
+	char text[20];
+	int len = scnprintf(text, sizeof(text), "%pK", file);
+
+	return file_ns_capable(file, &init_user_ns, CAP_SYSLOG) && capable(CAP_SYSLOG) &&
+	       strspn(text, "0") != len && !security_locked_down(LOCKDOWN_KCORE);
 }
 
 static ssize_t read_code(struct file *file, struct kobject *kobj, const struct bin_attribute *attr,
@@ -79,6 +100,8 @@ static ssize_t read_code(struct file *file, struct kobject *kobj, const struct b
 {
 	struct synthjit_dir *dir = to_dir(kobj);
 
+	if (!may_see_addresses(file))
+		return -EPERM;
 	return synthjit_rs_show(SYNTHJIT_ATTR_FD_CODE, dir->tgid, dir->fd, dir->is_read, buf, size,
 				offset);
 }

@@ -18,6 +18,7 @@ mod module;
 mod recover;
 mod refused;
 mod regs;
+mod rights;
 mod seccomp;
 mod share;
 mod signals;
@@ -80,6 +81,7 @@ const AREAS: &[&[Test]] = &[
     tracefs::TESTS,
     abi::TESTS,
     abi_effect::TESTS,
+    rights::TESTS,
     module::TESTS,
     diff::TESTS,
     torture::TESTS,
