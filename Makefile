@@ -30,7 +30,7 @@ demo:
 	@$(VM) demo
 
 test:
-	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out module-faults guest-programs
+	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out module-faults module-wx guest-programs
 	@$(VM) test --host --guest
 
 test-host:
@@ -39,7 +39,7 @@ test-host:
 
 # BOOT=NAME runs one boot of qemu/boots.toml.
 test-guest:
-	@qemu/steps $(setup) $(call module,run) module-left-out module-faults guest-programs
+	@qemu/steps $(setup) $(call module,run) module-left-out module-faults module-wx guest-programs
 	@$(VM) test --guest $(if $(BOOT),--boot $(BOOT))
 
 # CELL=TEXT boots only the machines of qemu/matrix.toml whose name contains TEXT.

@@ -30,6 +30,7 @@ mod torture;
 mod trace;
 mod tracefs;
 mod watch;
+mod wx;
 
 use crate::ktap::{Outcome, Report};
 use crate::proc::{self, Ended, Kid};
@@ -123,6 +124,9 @@ pub struct Args {
     /// The module's paths fault when they are told to
     #[arg(long)]
     faults: bool,
+    /// Look through the kernel's page tables, with the module of tests/kmod
+    #[arg(long)]
+    page_tables: bool,
     /// The module must have been built without this path (pipe_write or pipe_read)
     #[arg(long, value_name = "PATH")]
     left_out: Option<String>,
@@ -141,6 +145,7 @@ impl Args {
             stock: false,
             refused: None,
             faults: false,
+            page_tables: false,
             left_out: None,
             module: MODULE_FILE.to_owned(),
         }
@@ -168,6 +173,7 @@ pub const LEFT_OUT_VAR: &str = "SYNTHJIT_LEFT_OUT";
 pub fn main(args: &Args) -> i32 {
     let areas: &[&[Test]] = match (&args.refused, &args.left_out) {
         _ if args.faults => &[recover::TESTS],
+        _ if args.page_tables => &[wx::TESTS],
         (Some(_), _) => &[refused::TESTS],
         (_, Some(_)) => &[left_out::TESTS],
         _ => AREAS,
