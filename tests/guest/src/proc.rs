@@ -83,8 +83,22 @@ pub fn decode(status: i32) -> Option<Ended> {
     }
 }
 
+/// What time limits are multiplied by; see [`patient`].
+static PATIENCE: AtomicU32 = AtomicU32::new(1);
+
+/// Multiplies the limit of every wait in this process and those that it forks from now on: for a kernel that is slow.
+pub fn set_patience(factor: u32) {
+    PATIENCE.store(factor, Ordering::Relaxed);
+}
+
+/// A time limit as it is on this kernel.
+pub fn patient(limit: Duration) -> Duration {
+    limit * PATIENCE.load(Ordering::Relaxed)
+}
+
 /// Asks `f` again and again, 200 microseconds apart, until it answers or the time is over.
 pub fn poll_until<T>(limit: Duration, mut f: impl FnMut() -> Option<T>) -> Option<T> {
+    let limit = patient(limit);
     let start = Instant::now();
     loop {
         if let Some(v) = f() {

@@ -130,6 +130,9 @@ pub struct Args {
     /// The module must have been built without this path (pipe_write or pipe_read)
     #[arg(long, value_name = "PATH")]
     left_out: Option<String>,
+    /// Multiplies every time limit, for a kernel that is slow
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    patience: u32,
     /// Module file
     #[arg(long, default_value = MODULE_FILE)]
     module: String,
@@ -194,6 +197,7 @@ pub fn main(args: &Args) -> i32 {
         println!("# no test has that name");
         return 1;
     }
+    proc::set_patience(args.patience);
     std::env::set_var(MODULE_VAR, &args.module);
     std::env::set_var(REASON_VAR, args.refused.as_deref().unwrap_or(""));
     std::env::set_var(LEFT_OUT_VAR, args.left_out.as_deref().unwrap_or(""));
@@ -295,7 +299,7 @@ fn judge(kid: &mut Kid, t: &Test, at: usize) -> Outcome {
         Some(Ended::Signal(n)) => Outcome::Fail(format!("ended by signal {n}")),
         None => Outcome::Fail(format!(
             "no end after {} s\n{}",
-            t.limit,
+            proc::patient(Duration::from_secs(t.limit)).as_secs(),
             where_they_hang(kid.pid)
         )),
     };

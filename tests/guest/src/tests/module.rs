@@ -2,7 +2,7 @@
 
 use super::lab::{echo, expect_of, Lab, Res};
 use super::trace::Looper;
-use crate::proc::{await_sleep, nap, poll_until, Board, Ended, Kid};
+use crate::proc::{await_sleep, nap, patient, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::{area, ensure, same, skip};
@@ -319,7 +319,8 @@ fn detach_while_threads_are_born(lab: &Lab) -> Res {
         }
         0
     })?;
-    let until = Instant::now() + Duration::from_secs(4);
+    let time = patient(Duration::from_secs(4));
+    let until = Instant::now() + time;
     let mut rounds = 0;
     while Instant::now() < until {
         same!(
@@ -335,7 +336,7 @@ fn detach_while_threads_are_born(lab: &Lab) -> Res {
         );
         rounds += 1;
     }
-    ensure!(rounds > 50, "only {rounds} rounds in four seconds");
+    ensure!(rounds > 50, "only {rounds} rounds in {time:?}");
     board.raise(0, 1);
     same!(
         kid.wait(SOON),

@@ -5,12 +5,13 @@ use crate::proc::{await_sleep, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
 use crate::{area, ensure, same};
+use nix::errno::Errno;
 use std::time::Duration;
 
 area!("share":
     both_attached_ping_pong, both_attached_stream, only_writer_attached, only_reader_attached, several_writers, writers_and_readers_compete,
     two_processes_same_numbers, ping_pong_with_poll, reader_falls_asleep_at_any_moment = 120,
-    poller_falls_asleep_at_any_moment = 120,
+    poller_falls_asleep_at_any_moment = 120, others_want_the_mutex = 120,
 );
 
 const SOON: Duration = Duration::from_secs(40);
@@ -360,4 +361,40 @@ fn reader_falls_asleep_at_any_moment(lab: &Lab) -> Res {
 
 fn poller_falls_asleep_at_any_moment(lab: &Lab) -> Res {
     falls_asleep(lab, true)
+}
+
+/// Another process asks for the pipe's mutex without a break while whole pages are copied under it, and while copies
+/// fault: whoever came to wait in between has to be let in by the path's tail.
+fn others_want_the_mutex(lab: &Lab) -> Res {
+    if std::thread::available_parallelism()?.get() < 2 {
+        crate::skip!("needs two CPUs");
+    }
+    let (p, board) = (Pipe::new(0)?, Board::new()?);
+    let (r, w) = (p.r, p.w);
+    let mut asker = worker(lab, false, move || {
+        while board.flag(0) == 0 {
+            if sys::fionread(r).is_err() {
+                return false;
+            }
+            board.add(0, 1);
+        }
+        true
+    })?;
+    let nothing = sys::map(4096, libc::PROT_NONE, libc::MAP_PRIVATE)?;
+    let mut mover = worker(lab, true, move || {
+        let mut got = vec![0; 4096];
+        (0..2000).all(|i| {
+            let data = noise(i, 4096);
+            sys::write_at(w, nothing, 4096) == Err(Errno::EFAULT)
+                && write_all(w, &data)
+                && read_all(r, &mut got)
+                && got == data
+        })
+    })?;
+    let end = mover.wait(SOON);
+    board.raise(0, 1);
+    same!(end, Some(Ended::Exit(0)), "who moves pages");
+    same!(asker.wait(SOON), Some(Ended::Exit(0)), "who asks");
+    ensure!(board.word(0) > 100, "asked only {} times", board.word(0));
+    Ok(())
 }
