@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest test-matrix torture fuzz module-all clean help
+.PHONY: all demo test test-host test-guest test-debug test-matrix torture fuzz module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -57,6 +57,11 @@ fuzz:
 	@qemu/steps $(setup) $(call module,run) guest-programs
 	@$(VM) fuzz --hours $(HOURS)
 
+# The debug kernel and what runs on it: docs/debug-kernel.md. BOOT=NAME runs one boot of qemu/boots-debug.toml.
+test-debug:
+	@qemu/steps $(setup) kernel:run debug-kernel module:debug guest-programs
+	@$(VM) test --guest --boots qemu/boots-debug.toml $(if $(BOOT),--boot $(BOOT))
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -70,6 +75,7 @@ help:
 	@echo "make test        every test: host, module builds, guest; ends with one line of counts"
 	@echo "make test-host   only those that need no QEMU"
 	@echo "make test-guest  only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
+	@echo "make test-debug  the guest tests on a kernel with KASAN and lockdep; BOOT=NAME for one boot of qemu/boots-debug.toml"
 	@echo "make test-matrix CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
 	@echo "make torture     streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
 	@echo "make fuzz        random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"

@@ -54,6 +54,7 @@ fn main() {
     };
     // Orphans of the command came to PID 1; those that have ended are nobody else's to collect.
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    tell_lockdep();
     println!("GUEST-VERDICT {} exit={exit} taint={}", word(), taint());
     switch_off();
 }
@@ -98,7 +99,23 @@ fn taint() -> u64 {
     text.trim().parse().unwrap_or(u64::MAX)
 }
 
-/// Tells the kernel's log, before there is a console.
+/// Tells the kernel's log whether lockdep is still on, in a kernel that has it. It switches itself off for good at the first
+/// complaint, and when its tables are full: what follows would be checked no more.
+fn tell_lockdep() {
+    let Ok(text) = fs::read_to_string("/proc/lockdep_stats") else {
+        return;
+    };
+    let state = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("debug_locks:"))
+        .map(str::trim);
+    note(match state {
+        Some("1") => "init: lockdep is on at the end",
+        _ => "init: lockdep is off at the end",
+    });
+}
+
+/// Tells the kernel's log: before there is a console, or what the log shall have.
 fn note(text: &str) {
     if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
         // Nothing is left to tell if this fails.

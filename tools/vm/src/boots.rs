@@ -28,6 +28,9 @@ pub struct Boot {
     /// More for the kernel's command line.
     #[serde(default)]
     pub append: String,
+    /// Which kernel: its role in `qemu/kernels`, or `debug` for that of `qemu/debug-kernel`.
+    #[serde(default = "stock")]
+    pub kernel: String,
     /// Which build of synthjit.ko to load: what is appended to the release in `build/kmod`. Nothing: the real one.
     #[serde(default)]
     pub variant: String,
@@ -43,6 +46,9 @@ pub struct Boot {
     /// The last of them makes the kernel panic with this reason, which ends the boot.
     #[serde(default)]
     pub panics: Option<String>,
+    /// A text that the kernel's first complaint must contain, in a boot that provokes it: to see that it would be seen.
+    #[serde(default)]
+    pub complaint: Option<String>,
     /// Seconds after which QEMU is killed and the run has failed.
     #[serde(default = "minutes")]
     pub time_limit: u64,
@@ -53,6 +59,10 @@ pub struct Boot {
 
 fn one() -> u32 {
     1
+}
+
+fn stock() -> String {
+    "run".to_owned()
 }
 
 fn max() -> String {
@@ -81,9 +91,9 @@ pub struct Torture {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boots {
-    /// The boot of `make demo`.
-    pub demo: Boot,
-    /// Those of `make test`, in order.
+    /// The boot of `make demo`; in `qemu/boots.toml` only.
+    pub demo: Option<Boot>,
+    /// Those of `make test`, or of the target that the file is for, in order.
     pub test: Vec<Boot>,
     /// Those of `make torture`, in order; they share its time equally, but for their `parts`.
     #[serde(default)]
@@ -111,7 +121,11 @@ impl Boots {
             .collect();
         for (n, boot) in all.iter().enumerate() {
             boot.check()?;
-            if boot.name == boots.demo.name || all[..n].iter().any(|other| other.name == boot.name)
+            if boots
+                .demo
+                .as_ref()
+                .is_some_and(|demo| demo.name == boot.name)
+                || all[..n].iter().any(|other| other.name == boot.name)
             {
                 bail!(
                     "two boots are called {:?}, and their logs would be one file",
@@ -119,7 +133,7 @@ impl Boots {
                 );
             }
         }
-        boots.demo.check()?;
+        boots.demo.iter().try_for_each(Boot::check)?;
         Ok(boots)
     }
 }
@@ -135,11 +149,13 @@ impl Boot {
             cpu: max(),
             icount: false,
             append: String::new(),
+            kernel: stock(),
             variant: String::new(),
             modules: Vec::new(),
             expect: Vec::new(),
             oopses: Vec::new(),
             panics: None,
+            complaint: None,
             time_limit: minutes(),
             ktap: true,
         }
@@ -202,8 +218,11 @@ mod tests {
     }
 
     #[test]
-    fn the_projects_list_is_right() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../qemu/boots.toml");
-        Boots::load(&path).unwrap();
+    fn the_projects_lists_are_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../qemu");
+        let boots = Boots::load(&folder.join("boots.toml")).unwrap();
+        assert!(boots.demo.is_some());
+        let boots = Boots::load(&folder.join("boots-debug.toml")).unwrap();
+        assert!(boots.test.iter().all(|boot| boot.kernel == "debug"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 
 use crate::boots::{Boot, Boots};
 use crate::figures;
@@ -18,26 +18,25 @@ use crate::totals::Totals;
 /// Exit code if a test failed; see [`Verdict::code`] for the others.
 const FAILED: u8 = 1;
 
-/// Boots all of `qemu/boots.toml`, or the one that is named. Returns the counts and the worst exit code.
+/// Boots all of `list`, a file like `qemu/boots.toml`, or the one that is named. Returns the counts and the worst exit code.
 ///
 /// Boots run side by side as far as this machine has CPUs for theirs.
-pub fn tests(project: &Project, only: Option<&str>) -> Result<(Totals, u8)> {
+pub fn tests(project: &Project, list: &str, only: Option<&str>) -> Result<(Totals, u8)> {
     qemu::check_version(project)?;
-    let boots = Boots::load(&project.path("qemu/boots.toml"))?;
-    let kernel = project.boot_kernel()?;
+    let boots = Boots::load(&project.path(list))?;
     let chosen: Vec<_> = boots
         .test
         .iter()
         .filter(|boot| only.is_none_or(|name| boot.name == name))
         .collect();
     if chosen.is_empty() {
-        bail!("qemu/boots.toml has no boot {:?}", only.unwrap_or_default());
+        bail!("{list} has no boot {:?}", only.unwrap_or_default());
     }
     // Guests wait more than they run, so half as many again as there are CPUs keep these busy.
     let cpus = Cpus::new(std::thread::available_parallelism().map_or(1, usize::from) * 3 / 2);
     let one = |boot: &Boot| {
         cpus.with(boot.smp as usize, || {
-            let (report, totals, code) = one_test(project, &kernel, boot)?;
+            let (report, totals, code) = one_test(project, &project.kernel(&boot.kernel)?, boot)?;
             print!("{report}");
             Ok((totals, code))
         })
@@ -204,13 +203,14 @@ fn skips(tests: &[Test]) -> BTreeMap<&str, Vec<&str>> {
 pub fn demo(project: &Project) -> Result<u8> {
     qemu::check_version(project)?;
     let boots = Boots::load(&project.path("qemu/boots.toml"))?;
-    let kernel = project.boot_kernel()?;
+    let boot = boots.demo.context("qemu/boots.toml has no demo")?;
+    let kernel = project.kernel(&boot.kernel)?;
     println!("booting {} in QEMU ...", kernel.release);
-    let run = qemu::boot(project, &kernel, &boots.demo, Echo::Nothing)?;
+    let run = qemu::boot(project, &kernel, &boot, Echo::Nothing)?;
     run.guest_lines()
         .filter(|line| for_people(line))
         .for_each(|line| println!("{line}"));
-    print!("{}", qemu::explain(&run, &boots.demo.name));
+    print!("{}", qemu::explain(&run, &boot.name));
     let pairs = figures::pairs(run.guest_lines());
     if !pairs.is_empty() {
         std::fs::create_dir_all(project.path("build/demo"))?;
@@ -226,7 +226,7 @@ pub fn demo(project: &Project) -> Result<u8> {
     } else if run.verdict == Verdict::Clean {
         bail!(
             "the benchmark printed no BENCH lines: see build/log/{}.log",
-            boots.demo.name
+            boot.name
         );
     }
     Ok(run.verdict.code())

@@ -155,6 +155,17 @@ impl OomKiller {
     }
 }
 
+/// What a verdict is in a run that had to make the kernel complain: clean if its first complaint contains `text`.
+pub fn provoked(lines: &[Line], verdict: Verdict, text: &str) -> Verdict {
+    match verdict {
+        Verdict::Complaint(at) if lines[at].text.contains(text) => Verdict::Clean,
+        Verdict::Clean | Verdict::Exit(_) | Verdict::Tainted(_) => {
+            Verdict::Missing(text.to_owned())
+        }
+        other => other,
+    }
+}
+
 /// True if the line is one by which the kernel complains.
 ///
 /// `WARNING:` begins what WARN() says; in the midst of a line it is advice about mitigations.
@@ -270,6 +281,26 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_provoked_complaint_must_come_first() {
+        let provoke = |kernel: &[&str]| {
+            let lines = lines(kernel, &[GOOD]);
+            let verdict = judge(&lines, "w0rd", false, &[]);
+            provoked(&lines, verdict, "KASAN:")
+        };
+        let (kasan, warning) = (
+            "[    2.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2",
+            "[    2.0] WARNING: kernel/sched/core.c:1 at foo+0x1/0x2",
+        );
+        assert_eq!(provoke(&[LOADED, kasan, warning]), Verdict::Clean);
+        assert_eq!(provoke(&[warning, kasan]), Verdict::Complaint(0));
+        assert_eq!(provoke(&[LOADED]), Verdict::Missing("KASAN:".to_owned()));
+        assert_eq!(
+            provoked(&[], Verdict::TimeLimit, "KASAN:"),
+            Verdict::TimeLimit
+        );
     }
 
     #[test]

@@ -71,12 +71,15 @@ enum Command {
         /// Those that need no QEMU
         #[arg(long)]
         host: bool,
-        /// The boots of qemu/boots.toml
+        /// The boots
         #[arg(long)]
         guest: bool,
         /// Only this boot
         #[arg(long, value_name = "NAME")]
         boot: Option<String>,
+        /// Other boots than those of qemu/boots.toml
+        #[arg(long, value_name = "FILE", default_value = "qemu/boots.toml")]
+        boots: String,
     },
     /// Boot the machines of qemu/matrix.toml and compare what they answer with docs/matrix.md
     Matrix {
@@ -106,6 +109,9 @@ struct BootArgs {
     /// More words for the kernel's command line
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     append: String,
+    /// Which kernel: run, or debug for that of `make test-debug`
+    #[arg(long, default_value = "run")]
+    kernel: String,
     /// A kernel module to put into /modules of the guest
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
@@ -128,6 +134,7 @@ impl BootArgs {
             cpu: self.cpu,
             icount: self.icount,
             append: self.append,
+            kernel: self.kernel,
             modules: self.modules,
             expect: self.expect,
             time_limit: self.time_limit,
@@ -153,7 +160,12 @@ fn run(command: Command) -> Result<u8> {
         Command::Boot(args) => {
             qemu::check_version(&project)?;
             let boot = args.boot();
-            let run = qemu::boot(&project, &project.boot_kernel()?, &boot, Echo::Everything)?;
+            let run = qemu::boot(
+                &project,
+                &project.kernel(&boot.kernel)?,
+                &boot,
+                Echo::Everything,
+            )?;
             println!("boot {}: {:?} ({} s)", boot.name, run.verdict, run.seconds);
             Ok(run.verdict.code())
         }
@@ -165,11 +177,16 @@ fn run(command: Command) -> Result<u8> {
             boot,
         } => torture::run(&project, minutes, seed, boot.as_deref()),
         Command::Fuzz { hours } => fuzz::run(&project, hours),
-        Command::Test { host, guest, boot } => test(&project, host, guest, boot.as_deref()),
+        Command::Test {
+            host,
+            guest,
+            boot,
+            boots,
+        } => test(&project, host, guest, &boots, boot.as_deref()),
     }
 }
 
-fn test(project: &Project, host: bool, guest: bool, only: Option<&str>) -> Result<u8> {
+fn test(project: &Project, host: bool, guest: bool, boots: &str, only: Option<&str>) -> Result<u8> {
     let mut totals = Totals::default();
     let mut code = 0;
     if host {
@@ -183,7 +200,7 @@ fn test(project: &Project, host: bool, guest: bool, only: Option<&str>) -> Resul
         totals += counts;
     }
     if guest {
-        let (counts, worst) = guest::tests(project, only)?;
+        let (counts, worst) = guest::tests(project, boots, only)?;
         totals += counts;
         code = worst;
     }

@@ -8,15 +8,18 @@ use anyhow::{bail, Context, Result};
 /// Where `qemu/in-root` shows the project inside the build root.
 pub const INSIDE: &str = "/srv/synthjit";
 
+/// Role and folder of the kernel that `qemu/debug-kernel` builds.
+const DEBUG: &str = "debug";
+
 /// The project's top folder.
 pub struct Project {
     pub top: PathBuf,
 }
 
-/// A kernel that the steps of `qemu/` have made ready: the beginning of a line of `build/kernels`.
+/// A kernel that the steps of `qemu/` have made ready: the beginning of a line of `build/kernels` or `build/kernels.debug`.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// `run` (may be booted) or `build`.
+    /// `run` and `debug` may be booted, `build` not.
     pub role: String,
     /// As `uname -r` says it.
     pub release: String,
@@ -48,16 +51,20 @@ impl Project {
         std::fs::read(self.path(inner)).with_context(|| format!("cannot read {inner}: {cure}"))
     }
 
-    /// All kernels that are ready.
+    /// The distribution's kernels that are ready.
     pub fn kernels(&self) -> Result<Vec<Kernel>> {
-        let text = self.read("build/kernels", "run make first")?;
+        self.kernels_in("build/kernels", "run make first")
+    }
+
+    fn kernels_in(&self, list: &str, cure: &str) -> Result<Vec<Kernel>> {
+        let text = self.read(list, cure)?;
         let text = String::from_utf8(text)?;
         let kernel = |line: &str| {
             let mut words = line.split_whitespace().map(str::to_owned);
             let (Some(role), Some(release), Some(series)) =
                 (words.next(), words.next(), words.next())
             else {
-                bail!("build/kernels has a line that is not understood: {line:?}; remove build/kernels* and run make");
+                bail!("{list} has a line that is not understood: {line:?}; remove build/kernels* and run make");
             };
             Ok(Kernel {
                 role,
@@ -68,18 +75,30 @@ impl Project {
         text.lines().map(kernel).collect()
     }
 
-    /// The kernel to boot.
+    /// The kernel of the demo and of most boots.
     pub fn boot_kernel(&self) -> Result<Kernel> {
-        let kernels = self.kernels()?;
-        kernels
-            .into_iter()
-            .find(|kernel| kernel.role == "run")
-            .context("qemu/kernels names no kernel to run")
+        self.kernel("run")
     }
 
-    /// Folder of the unpacked image packages.
+    /// The kernel of a role.
+    pub fn kernel(&self, role: &str) -> Result<Kernel> {
+        let kernels = match role {
+            DEBUG => self.kernels_in("build/kernels.debug", "run make test-debug")?,
+            _ => self.kernels()?,
+        };
+        kernels
+            .into_iter()
+            .find(|kernel| kernel.role == role)
+            .with_context(|| format!("qemu/kernels names no kernel for {role:?}"))
+    }
+
+    /// Folder of what is booted: the unpacked image packages.
     pub fn image(&self, kernel: &Kernel) -> PathBuf {
-        self.path(format!("build/root/srv/k/{}/image", kernel.series))
+        let folder = match kernel.role.as_str() {
+            DEBUG => DEBUG,
+            _ => &kernel.series,
+        };
+        self.path(format!("build/root/srv/k/{folder}/image"))
     }
 
     /// Path inside the build root of something below `build/root`, or of something of the project.

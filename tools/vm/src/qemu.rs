@@ -10,7 +10,7 @@ use anyhow::{bail, Context, Result};
 use crate::boots::Boot;
 use crate::judge::{From, Line, Verdict};
 use crate::project::{find_file, Kernel, Project};
-use crate::{initramfs, judge::VERDICT, oops};
+use crate::{initramfs, judge, judge::VERDICT, oops};
 
 /// Older ones may run stale code after another CPU has patched it, which kills the guest at random.
 const OLDEST: (u32, u32) = (8, 1);
@@ -133,7 +133,10 @@ pub fn boot_watched(
     if lines.is_empty() && !timed_out {
         bail!("QEMU printed nothing and ended with {status}");
     }
-    let verdict = oops::judge(&lines, &word, timed_out, boot);
+    let mut verdict = oops::judge(&lines, &word, timed_out, boot);
+    if let Some(text) = &boot.complaint {
+        verdict = judge::provoked(&lines, verdict, text);
+    }
     Ok(Run {
         lines,
         verdict,
