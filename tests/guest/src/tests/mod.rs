@@ -148,6 +148,7 @@ impl Args {
             stock: false,
             refused: None,
             faults: false,
+            patience: 1,
             page_tables: false,
             left_out: None,
             module: MODULE_FILE.to_owned(),

@@ -165,7 +165,11 @@ impl<'a> Run<'a> {
             workers: Vec::new(),
             abusers: Vec::new(),
             missing,
-            watch: Watch::new(board, Duration::from_secs(args.patience)),
+            watch: Watch::new(
+                board,
+                Duration::from_secs(args.patience),
+                args.lie.is_none(),
+            ),
             seen: Seen::default(),
         };
         run.plant();
@@ -316,7 +320,7 @@ impl<'a> Run<'a> {
             self.look(false)?;
             if Instant::now() > limit {
                 let name = abuse::ALL.get(number).map_or("", |a| a.name);
-                watch::show_stacks();
+                self.watch.show_stacks();
                 return Err(format!("abuser {name} does not come to an end"));
             }
         }

@@ -14,6 +14,8 @@ const TALK: Duration = Duration::from_secs(5);
 pub struct Watch {
     board: &'static Board,
     patience: Duration,
+    /// Whether the kernel's log is to tell who is blocked; a log that does so is a failed boot.
+    logs: bool,
     pub started: Instant,
     talked: Instant,
     /// Progress of each desk, and sign of life of each abuser, and when it was seen to change.
@@ -22,11 +24,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(board: &'static Board, patience: Duration) -> Watch {
+    pub fn new(board: &'static Board, patience: Duration, logs: bool) -> Watch {
         let now = Instant::now();
         Watch {
             board,
             patience,
+            logs,
             started: now,
             talked: now,
             desks: [(0, now); DESKS],
@@ -68,7 +71,7 @@ impl Watch {
         match hangs {
             None => Ok(()),
             Some(who) => {
-                show_stacks();
+                self.show_stacks();
                 Err(who)
             }
         }
@@ -96,29 +99,31 @@ impl Watch {
             count(Count::UserFaults) + count(Count::Refused),
         );
     }
-}
 
-/// Prints where every process of this program is, threads too, and has the kernel log what is blocked.
-pub fn show_stacks() {
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Ok(pid) = name.parse::<i32>() else {
-            continue;
-        };
-        if !sys::read_text(&format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("guest")) {
-            continue;
-        }
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
-        for task in tasks.into_iter().flatten().flatten() {
-            let folder = task.path().to_string_lossy().into_owned();
-            for file in ["stat", "wchan", "syscall", "stack"] {
-                let text = sys::read_text(&format!("{folder}/{file}")).unwrap_or_default();
-                println!("# {folder}/{file}: {}", text.replace('\n', " | "));
+    /// Prints where every process of this program is, threads too.
+    pub fn show_stacks(&self) {
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Ok(pid) = name.parse::<i32>() else {
+                continue;
+            };
+            if !sys::read_text(&format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("guest")) {
+                continue;
+            }
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+            for task in tasks.into_iter().flatten().flatten() {
+                let folder = task.path().to_string_lossy().into_owned();
+                for file in ["stat", "wchan", "syscall", "stack"] {
+                    let text = sys::read_text(&format!("{folder}/{file}")).unwrap_or_default();
+                    println!("# {folder}/{file}: {}", text.replace('\n', " | "));
+                }
+            }
+            if let Ok(state) = sysfs::state(pid) {
+                println!("# {pid}: {state}");
             }
         }
-        if let Ok(state) = sysfs::state(pid) {
-            println!("# {pid}: {state}");
+        if self.logs {
+            let _ = sys::write_text("/proc/sysrq-trigger", "w");
         }
     }
-    let _ = sys::write_text("/proc/sysrq-trigger", "w");
 }
