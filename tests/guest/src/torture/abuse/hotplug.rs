@@ -31,14 +31,13 @@ fn missing() -> Missing {
 fn run(g: &mut Ground) {
     let files = others();
     while g.on() {
-        let Some(file) = g.rng.pick(&files.iter().collect::<Vec<_>>()) else {
-            return;
-        };
-        for (value, what) in [("0", Count::Offlines), ("1", Count::Onlines)] {
-            if sys::write_text(file, value).is_ok() {
-                g.did(what);
+        if let Some(file) = g.rng.pick(&files.iter().collect::<Vec<_>>()) {
+            for (value, what) in [("0", Count::Offlines), ("1", Count::Onlines)] {
+                if sys::write_text(file, value).is_ok() {
+                    g.did(what);
+                }
+                g.nap(60);
             }
-            g.nap(60);
         }
         for _ in 0..10 {
             if g.on() {

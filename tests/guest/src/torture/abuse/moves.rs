@@ -20,8 +20,8 @@ fn missing() -> Missing {
 
 fn run(g: &mut Ground) {
     let cpus = others().len() + 1;
-    while g.on() && cpus > 1 {
-        if let Some(pid) = g.carrier() {
+    while g.on() {
+        if let Some(pid) = g.carrier().filter(|_| cpus > 1) {
             let cpu = g.rng.below(cpus);
             if pin(pid, &[cpu]) {
                 g.did(Count::Moves);
