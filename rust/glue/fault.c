@@ -21,8 +21,10 @@
 
 bool synthjit_faulted __read_mostly;
 
-/* What a slot was made for last. It is written by the process that is to run the slot,
- * before it can, so whoever faults in a live slot finds its own entry. */
+/*
+ * What a slot was made for last. It is written by the process that is to run the slot,
+ * before it can, so whoever faults in a live slot finds its own entry.
+ */
 struct origin {
 	const u8 *spec;		/* NULL: never used */
 	u32 spec_len;
