@@ -3,6 +3,8 @@
 //! The verdict line carries the word of the kernel's command line, which the runner made up for this boot. Its form is known
 //! to `tools/vm/src/judge.rs`.
 
+mod disk;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -33,6 +35,7 @@ const MOUNTS: &[(&str, &str)] = &[
 const NOT_RUN: i32 = 127;
 
 fn main() {
+    let root = disk::become_root();
     for (folder, kind) in MOUNTS {
         // The folder may be there already.
         let _ = fs::create_dir(folder);
@@ -43,7 +46,7 @@ fn main() {
     if let Err(error) = take_console() {
         note(&format!("init: no console at {CONSOLE}: {error}"));
     }
-    let exit = match run() {
+    let exit = match root.and_then(|()| run()) {
         Ok(status) => status
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
@@ -78,7 +81,7 @@ fn run() -> std::io::Result<ExitStatus> {
     let program = words.next().unwrap_or_default();
     Command::new(program)
         .args(words)
-        .env("PATH", "/bin")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/root")
         .current_dir("/")
         .status()

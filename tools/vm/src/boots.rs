@@ -37,6 +37,9 @@ pub struct Boot {
     /// Kernel modules to put into /modules of the guest, by name; the program loads them.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// The file system that programs run on.
+    #[serde(default)]
+    pub root: Root,
     /// Texts that the kernel's log must contain.
     #[serde(default)]
     pub expect: Vec<String>,
@@ -55,6 +58,17 @@ pub struct Boot {
     /// The program reports in KTAP. If not, the boot counts as one test.
     #[serde(default = "yes")]
     pub ktap: bool,
+}
+
+/// What a guest finds at `/`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Root {
+    /// The memory disk: our programs and busybox.
+    #[default]
+    Memory,
+    /// Debian with tools, on a disk that forgets what was written: `qemu/guest-root` makes it.
+    Debian,
 }
 
 fn one() -> u32 {
@@ -98,6 +112,9 @@ pub struct Boots {
     /// Those of `make torture`, in order; they share its time equally, but for their `parts`.
     #[serde(default)]
     pub torture: Vec<Torture>,
+    /// Those that run only when they are named.
+    #[serde(default)]
+    pub named: Vec<Boot>,
 }
 
 impl Boots {
@@ -115,8 +132,7 @@ impl Boots {
     pub fn parse(text: &str) -> Result<Self> {
         let boots: Self = toml::from_str(text)?;
         let all: Vec<&Boot> = boots
-            .test
-            .iter()
+            .by_name()
             .chain(boots.torture.iter().map(|torture| &torture.boot))
             .collect();
         for (n, boot) in all.iter().enumerate() {
@@ -138,6 +154,13 @@ impl Boots {
     }
 }
 
+impl Boots {
+    /// Those that `make test-guest BOOT=NAME` can choose.
+    pub fn by_name(&self) -> impl Iterator<Item = &Boot> {
+        self.test.iter().chain(&self.named)
+    }
+}
+
 impl Boot {
     /// A boot with the defaults of the file.
     pub fn new(name: &str, run: Vec<String>) -> Self {
@@ -152,6 +175,7 @@ impl Boot {
             kernel: stock(),
             variant: String::new(),
             modules: Vec::new(),
+            root: Root::Memory,
             expect: Vec::new(),
             oopses: Vec::new(),
             panics: None,
@@ -198,6 +222,16 @@ mod tests {
     }
 
     #[test]
+    fn the_root_is_chosen_by_name() {
+        let text = format!("{DEMO}[[test]]\nname = \"a\"\nrun = [\"x\"]\nroot = \"debian\"\n");
+        let boots = Boots::parse(&text).unwrap();
+        assert_eq!(
+            (boots.demo.root, boots.test[0].root),
+            (Root::Memory, Root::Debian)
+        );
+    }
+
+    #[test]
     fn mistakes_are_told() {
         let wrong = [
             ("[[test]]\nname = \"a\"\nrun = []\n", "run is empty"),
@@ -206,6 +240,14 @@ mod tests {
                 "icount needs smp = 1",
             ),
             ("[[test]]\nname = \"demo\"\nrun = [\"x\"]\n", "two boots"),
+            (
+                "[[test]]\nname = \"a\"\nrun = [\"x\"]\n[[named]]\nname = \"a\"\nrun = [\"x\"]\n",
+                "two boots",
+            ),
+            (
+                "[[test]]\nname = \"a\"\nrun = [\"x\"]\nroot = \"nfs\"\n",
+                "unknown variant",
+            ),
             (
                 "[[test]]\nname = \"a\"\nrun = [\"x\"]\ncpus = 2\n",
                 "unknown field",

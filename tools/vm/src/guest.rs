@@ -18,17 +18,17 @@ use crate::totals::Totals;
 /// Exit code if a test failed; see [`Verdict::code`] for the others.
 const FAILED: u8 = 1;
 
-/// Boots all of `list`, a file like `qemu/boots.toml`, or the one that is named. Returns the counts and the worst exit code.
+/// Boots the tests of `list`, a file like `qemu/boots.toml`, or the one boot that is named. Returns the counts and the worst exit
+/// code.
 ///
 /// Boots run side by side as far as this machine has CPUs for theirs.
 pub fn tests(project: &Project, list: &str, only: Option<&str>) -> Result<(Totals, u8)> {
     qemu::check_version(project)?;
     let boots = Boots::load(&project.path(list))?;
-    let chosen: Vec<_> = boots
-        .test
-        .iter()
-        .filter(|boot| only.is_none_or(|name| boot.name == name))
-        .collect();
+    let chosen: Vec<_> = match only {
+        Some(name) => boots.by_name().filter(|boot| boot.name == name).collect(),
+        None => boots.test.iter().collect(),
+    };
     if chosen.is_empty() {
         bail!("{list} has no boot {:?}", only.unwrap_or_default());
     }

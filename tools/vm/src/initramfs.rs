@@ -5,15 +5,19 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
-use crate::boots::Boot;
+use crate::boots::{Boot, Root};
 use crate::cpio::Archive;
 use crate::project::{find_file, Kernel, Project};
 
 const GUEST: &str = "build/target-guest/x86_64-unknown-linux-gnu/release";
 
+/// What the kernel lacks to mount the disk of [`Root::Debian`], in the order of loading.
+const DISK_MODULES: &[&str] = &["virtio_blk", "crc16", "mbcache", "jbd2", "ext4"];
+
 /// Builds the archive for one boot:
 /// `/init` (PID 1), `/guest`, `/lib/synthjit.ko`, `/bin/busybox` with `sh` and some more names, `/modules/*.ko`, and `/command`,
-/// the words of the command that PID 1 runs, one a line.
+/// the words of the command that PID 1 runs, one a line. With a disk as root also `/disk`, the names of modules below `/disk-modules`
+/// that PID 1 loads, one a line: it mounts the disk then and takes our files there.
 pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>> {
     let cure = "run make test-guest or make demo, which build it";
     let mut archive = Archive::default();
@@ -45,6 +49,15 @@ pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>>
             false => module_bytes(&project.image(kernel), name)?,
         };
         archive.file(&format!("modules/{name}.ko"), &bytes);
+    }
+    if boot.root == Root::Debian {
+        for name in DISK_MODULES {
+            archive.file(
+                &format!("disk-modules/{name}.ko"),
+                &module_bytes(&project.image(kernel), name)?,
+            );
+        }
+        archive.file("disk", DISK_MODULES.join("\n").as_bytes());
     }
     if let Some(word) = boot.run.iter().find(|word| word.contains('\n')) {
         bail!("a word of the command contains a line break: {word:?}");

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use boots::Boot;
+use boots::{Boot, Root};
 use project::Project;
 use qemu::Echo;
 use totals::Totals;
@@ -115,6 +115,12 @@ struct BootArgs {
     /// A kernel module to put into /modules of the guest
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
+    /// Run the program in Debian with tools (qemu/guest-root), not in the memory disk
+    #[arg(long)]
+    debian: bool,
+    /// Which build of synthjit.ko to load: what is appended to the release in build/kmod
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    variant: String,
     /// Text that the kernel's log must contain
     #[arg(long, value_name = "TEXT")]
     expect: Vec<String>,
@@ -135,7 +141,13 @@ impl BootArgs {
             icount: self.icount,
             append: self.append,
             kernel: self.kernel,
+            variant: self.variant,
             modules: self.modules,
+            root: if self.debian {
+                Root::Debian
+            } else {
+                Root::Memory
+            },
             expect: self.expect,
             time_limit: self.time_limit,
             ktap: false,

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
-use crate::boots::Boot;
+use crate::boots::{Boot, Root};
 use crate::judge::{From, Line, Verdict};
 use crate::project::{find_file, Kernel, Project};
 use crate::{initramfs, judge, judge::VERDICT, oops};
 
 /// Older ones may run stale code after another CPU has patched it, which kills the guest at random.
 const OLDEST: (u32, u32) = (8, 1);
+
+/// The disk of [`Root::Debian`].
+const DEBIAN: &str = "build/guest-root.ext4";
 
 /// What came of one boot.
 pub struct Run {
@@ -203,6 +206,18 @@ fn arguments(
     } else {
         let threads = if boot.smp > 1 { "multi" } else { "single" };
         add(&["-accel", &format!("tcg,thread={threads}")]);
+    }
+    if boot.root == Root::Debian {
+        let image = project.path(DEBIAN);
+        if !image.is_file() {
+            bail!("there is no {DEBIAN}: run make test-guest, which builds it");
+        }
+        // Boots share the image; what one writes is in a file of its own that is gone with it.
+        let drive = format!(
+            "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
+            project.inside(&image)?
+        );
+        add(&["-drive", &drive]);
     }
     if !boot.append.is_empty() {
         append.push(' ');
