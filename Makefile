@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest test-debug test-matrix torture fuzz module-all clean help
+.PHONY: all demo test test-host test-guest test-debug test-matrix test-transparency torture fuzz module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -62,6 +62,11 @@ test-debug:
 	@qemu/steps $(setup) kernel:run debug-kernel module:debug guest-programs
 	@$(VM) test --guest --boots qemu/boots-debug.toml $(if $(BOOT),--boot $(BOOT))
 
+# Debian's tools look at attached processes: a guest of its own, with a root of its own.
+test-transparency:
+	@qemu/steps $(setup) $(call module,run) guest-programs guest-root
+	@$(VM) test --guest --boot transparency
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -79,5 +84,6 @@ help:
 	@echo "make test-matrix CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
 	@echo "make torture     streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
 	@echo "make fuzz        random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"
+	@echo "make test-transparency  strace and libseccomp in Debian: what they see of an attached process"
 	@echo "make module-all  the module for every kernel in qemu/kernels"
 	@echo "make clean       remove build/"

@@ -34,6 +34,9 @@ enum Command {
     /// What a streaming process becomes by exec
     #[command(hide = true)]
     TortureWorker { board: i32, desk: usize },
+    /// What tools start and look at: writes its number to a file, then does a known mixture of calls
+    #[command(hide = true)]
+    Workload { attach: String },
     /// What an attached process becomes in the tests of exec
     #[command(hide = true)]
     ExecProbe {
@@ -53,6 +56,7 @@ fn main() {
         Command::Cell(args) => cell::main(&args),
         Command::Torture(args) => torture::main(&args),
         Command::TortureWorker { board, desk } => torture::resume(board, desk),
+        Command::Workload { attach } => tests::tools::stream::main(&attach, tests::tools::WARM),
         Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),
     };
     std::process::exit(code);

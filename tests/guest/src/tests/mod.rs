@@ -26,6 +26,7 @@ mod step;
 mod switch;
 mod task;
 mod task_life;
+pub mod tools;
 mod torture;
 mod trace;
 mod tracefs;
@@ -133,6 +134,9 @@ pub struct Args {
     /// Multiplies every time limit, for a kernel that is slow
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
+    /// Look at processes with the tools of the Debian root
+    #[arg(long)]
+    tools: bool,
     /// Module file
     #[arg(long, default_value = MODULE_FILE)]
     module: String,
@@ -151,6 +155,7 @@ impl Args {
             patience: 1,
             page_tables: false,
             left_out: None,
+            tools: false,
             module: MODULE_FILE.to_owned(),
         }
     }
@@ -180,6 +185,7 @@ pub fn main(args: &Args) -> i32 {
         _ if args.page_tables => &[wx::TESTS],
         (Some(_), _) => &[refused::TESTS],
         (_, Some(_)) => &[left_out::TESTS],
+        _ if args.tools => tools::AREAS,
         _ => AREAS,
     };
     let chosen: Vec<&Test> = areas
