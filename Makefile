@@ -84,6 +84,6 @@ help:
 	@echo "make test-matrix CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
 	@echo "make torture     streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
 	@echo "make fuzz        random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"
-	@echo "make test-transparency  strace and libseccomp in Debian: what they see of an attached process"
+	@echo "make test-transparency  strace, libseccomp, trace-cmd, gdb in Debian: what they see of an attached process"
 	@echo "make module-all  the module for every kernel in qemu/kernels"
 	@echo "make clean       remove build/"

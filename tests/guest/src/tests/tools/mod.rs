@@ -5,10 +5,13 @@
 //! These tests need the Debian root (`root = "debian"` in `qemu/boots.toml`).
 
 mod events;
+mod gdb;
+mod raw;
 mod seccomp;
 mod strace;
 pub mod stream;
 mod tool;
+mod trace_cmd;
 
 use super::lab::{Lab, Res};
 use super::Test;
@@ -16,7 +19,7 @@ use crate::same;
 use stream::Stream;
 
 /// All areas.
-pub const AREAS: &[&[Test]] = &[strace::TESTS, seccomp::TESTS];
+pub const AREAS: &[&[Test]] = &[strace::TESTS, seccomp::TESTS, trace_cmd::TESTS, gdb::TESTS];
 
 /// Rounds of its stream that the program `guest workload` does before the mixture.
 pub const WARM: u64 = 300;

@@ -159,7 +159,7 @@ fn pause() {
 }
 
 /// Streams until told to stop; its exit status.
-fn stream(board: &Board) -> i32 {
+fn stream(board: &Board, pace: Pace) -> i32 {
     let Ok(files) = Files::open() else { return 9 };
     board.put(READ_END, files.p.r as u64);
     board.put(WRITE_END, files.p.w as u64);
@@ -177,9 +177,20 @@ fn stream(board: &Board) -> i32 {
             return 7;
         }
         board.raise(READY, 1);
-        pause();
+        if pace == Pace::Easy {
+            pause();
+        }
     }
     0
+}
+
+/// How fast a stream is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It sleeps between rounds.
+    Easy,
+    /// It does nothing but call.
+    Hurried,
 }
 
 /// A running stream.
@@ -194,8 +205,13 @@ pub struct Stream {
 impl Stream {
     /// A stream beside the module: stock.
     pub fn beside() -> Res<Stream> {
+        Stream::with_pace(Pace::Easy)
+    }
+
+    /// A stock stream of any pace.
+    pub fn with_pace(pace: Pace) -> Res<Stream> {
         let board = Board::new()?;
-        let kid = Kid::spawn(|| stream(board))?;
+        let kid = Kid::spawn(|| stream(board, pace))?;
         ensure!(board.await_flag(READY, 1), "the stream does not begin");
         Ok(Stream {
             kid,
@@ -245,7 +261,17 @@ impl Stream {
 
     /// Has it do the mixture when it next comes round.
     pub fn ask_mixture(&self) {
-        self.board.raise(WANTED, self.board.flag(DONE) + 1);
+        self.board.raise(WANTED, self.next_mixture());
+    }
+
+    /// What [`Stream::ask_mixture`] stores, and where: a debugger can do so too.
+    pub fn next_mixture(&self) -> u32 {
+        self.board.flag(DONE) + 1
+    }
+
+    /// See [`Stream::next_mixture`].
+    pub fn ask_address(&self) -> usize {
+        &raw const self.board.flags[WANTED] as usize
     }
 
     /// Waits for the end of the mixture. What the calls returned.
