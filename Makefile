@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest test-debug test-matrix test-transparency torture fuzz module-all clean help
+.PHONY: all demo test test-host test-guest test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -67,6 +67,12 @@ test-transparency:
 	@qemu/steps $(setup) $(call module,run) guest-programs guest-root
 	@$(VM) test --guest --boot transparency
 
+# TARGET=NAME runs one target of fuzz/Cargo.toml.
+SECONDS ?= 30
+fuzz-host:
+	@qemu/steps host-packages fuzz-targets
+	@tools/fuzz-host $(SECONDS) $(TARGET)
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -85,5 +91,6 @@ help:
 	@echo "make torture     streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
 	@echo "make fuzz        random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"
 	@echo "make test-transparency  strace, libseccomp, trace-cmd, gdb in Debian: what they see of an attached process"
+	@echo "make fuzz-host   arbitrary inputs for engine, spec compiler and runner, SECONDS=n (30) for each target (docs/fuzzing.md)"
 	@echo "make module-all  the module for every kernel in qemu/kernels"
 	@echo "make clean       remove build/"

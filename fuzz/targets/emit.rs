@@ -1,0 +1,126 @@
+//! Paths and vectors for any facts, instance and place: refused with a reason, or code that another disassembler finds
+//! lawful. Nothing is executed.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use synthjit_engine::paths::{self, Instance, PathKind};
+use synthjit_engine::specs::{layout, Facts};
+use synthjit_engine::vector::{self, Entry, VectorPlan};
+use synthjit_engine::Ground;
+use synthjit_fuzz::facts::{facts, ground, instance, PATH_BASE, VECTOR_BASE};
+use synthjit_fuzz::lawful;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    cpu: [bool; 4],
+    /// Facts that are otherwise, by number.
+    facts: Vec<(u8, u64)>,
+    instance: Option<(u32, u64, u64, u64, u32, bool)>,
+    slot: u8,
+    /// Distances from the slot to thunks and entry.
+    thunks: Option<[i64; 4]>,
+    write: bool,
+    plan: Option<Plan>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Plan {
+    learn: bool,
+    write: Vec<(u32, Option<i64>)>,
+    read: Vec<(u32, Option<i64>)>,
+}
+
+/// The example's facts with some of them changed.
+fn changed(changes: &[(u8, u64)]) -> Facts {
+    let mut facts = facts();
+    let words = size_of::<Facts>() / size_of::<u64>();
+    let start = (&raw mut facts).cast::<u64>();
+    for (number, value) in changes {
+        // SAFETY: `Facts` is `repr(C)` and has only fields of type u64, as the spec compiler writes it; the index is
+        // within its size.
+        unsafe { start.add(usize::from(*number) % words).write(*value) };
+    }
+    facts
+}
+
+/// Each descriptor once, with a target at this distance from the slot.
+fn entries(list: &[(u32, Option<i64>)]) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (fd, distance) in list.iter().take(64) {
+        let target = distance.map(|d| outside(VECTOR_BASE, d, layout::VECTOR_SLOT));
+        if entries.iter().all(|e| e.fd != *fd) {
+            entries.push(Entry { fd: *fd, target });
+        }
+    }
+    entries
+}
+
+/// An address at this distance from a slot, not in it.
+fn outside(base: u64, distance: i64, size: usize) -> u64 {
+    let address = base.wrapping_add_signed(distance);
+    match address.wrapping_sub(base) < size as u64 {
+        true => base.wrapping_sub(16),
+        false => address,
+    }
+}
+
+fuzz_target!(|input: Input| {
+    let facts = changed(&input.facts);
+    let base = match input.plan {
+        Some(_) => VECTOR_BASE,
+        None => PATH_BASE + u64::from(input.slot) * layout::PATH_SLOT as u64,
+    };
+    let [smap, ibt, verw, erms] = input.cpu;
+    let mut ground = Ground {
+        smap,
+        ibt,
+        verw,
+        erms,
+        ..ground()
+    };
+    if let Some(distances) = input.thunks {
+        let places = distances.map(|d| outside(base, d, layout::PATH_SLOT));
+        [
+            ground.stock_entry,
+            ground.tail_thunk,
+            ground.learn_thunk,
+            ground.bailouts,
+        ] = places;
+    }
+    let mut instance = instance();
+    if let Some((fd, task, kernel_stack, files, file_mode, hits)) = input.instance {
+        instance = Instance {
+            fd,
+            task,
+            kernel_stack,
+            files,
+            file_mode,
+            hits: hits.then_some(ground.bailouts.wrapping_add(64)),
+        };
+    }
+    match input.plan {
+        None => {
+            let kind = PathKind::ALL[usize::from(!input.write)];
+            let mut out = [0; layout::PATH_SLOT];
+            if let Ok(code) = paths::emit(kind, &facts, &instance, &ground, base, &mut out) {
+                lawful::path(&out, base, &code, &ground);
+            }
+        }
+        Some(plan) => {
+            let (write, read) = (entries(&plan.write), entries(&plan.read));
+            let all = write.iter().chain(&read);
+            let targets: Vec<u64> = all.filter_map(|e| e.target).collect();
+            let plan = VectorPlan {
+                learn: plan.learn,
+                write: &write,
+                read: &read,
+            };
+            let mut out = [0; layout::VECTOR_SLOT];
+            let stack = instance.kernel_stack;
+            if let Ok(len) = vector::emit(&plan, &facts, &ground, base, stack, &mut out) {
+                lawful::vector(&out, base, len, &ground, &targets);
+            }
+        }
+    }
+});
