@@ -226,7 +226,7 @@ mod tests {
         let text = format!("{DEMO}[[test]]\nname = \"a\"\nrun = [\"x\"]\nroot = \"debian\"\n");
         let boots = Boots::parse(&text).unwrap();
         assert_eq!(
-            (boots.demo.root, boots.test[0].root),
+            (boots.demo.unwrap().root, boots.test[0].root),
             (Root::Memory, Root::Debian)
         );
     }

@@ -32,10 +32,8 @@ fn tree(g: &Ground, folder: &Path, depth: u32) {
         let path = entry.path();
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && depth < 8 => tree(g, &path, depth + 1),
-            Ok(kind) if kind.is_file() => {
-                if sys::read_file(&path.to_string_lossy()).is_ok() {
-                    g.did(Count::Looks);
-                }
+            Ok(kind) if kind.is_file() && sys::read_file(&path.to_string_lossy()).is_ok() => {
+                g.did(Count::Looks);
             }
             _ => {}
         }
