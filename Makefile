@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
+.PHONY: all demo test test-host test-guest test-diff test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -41,6 +41,11 @@ test-host:
 test-guest:
 	@qemu/steps $(setup) $(call module,run) module-left-out module-faults module-wx guest-programs
 	@$(VM) test --guest $(if $(BOOT),--boot $(BOOT))
+
+# What continuous integration runs besides make test.
+test-diff:
+	@qemu/steps $(setup) $(call module,run) guest-programs
+	@$(VM) test --guest --boots qemu/boots-diff.toml $(if $(BOOT),--boot $(BOOT))
 
 # CELL=TEXT boots only the machines of qemu/matrix.toml whose name contains TEXT.
 test-matrix:
@@ -86,6 +91,7 @@ help:
 	@echo "make test              every test: host, module builds, guest; ends with one line of counts"
 	@echo "make test-host         only those that need no QEMU"
 	@echo "make test-guest        only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
+	@echo "make test-diff         20,000 random sequences of calls, stock and attached compared; BOOT=NAME for one of qemu/boots-diff.toml"
 	@echo "make test-transparency strace, libseccomp, trace-cmd, gdb in Debian: what they see of an attached process"
 	@echo "make test-debug        the guest tests on a kernel with KASAN and lockdep; BOOT=NAME for one boot of qemu/boots-debug.toml"
 	@echo "make test-matrix       CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
