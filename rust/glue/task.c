@@ -415,24 +415,34 @@ void synthjit_task_free(struct synthjit_task *t)
 	task_put(t);
 }
 
-static void mark_gone(struct synthjit_task *t)
+/* Under tasks_lock. True for one caller at most; that one calls tell_gone(). */
+static bool mark_gone(struct synthjit_task *t)
 {
 	WRITE_ONCE(t->gone, true);
-	raw_spin_lock(&tasks_lock);
-	if (!list_empty(&t->node))
-		list_del_init(&t->node);
-	raw_spin_unlock(&tasks_lock);
+	if (list_empty(&t->node))
+		return false;
+	list_del_init(&t->node);
 	task_get(t);
-	if (!queue_work(wq, &t->exited))
-		task_put(t);
+	return true;
 }
 
-/* From the exit of current, preemption off. */
+static void tell_gone(struct synthjit_task *t)
+{
+	queue_work(wq, &t->exited);
+}
+
+/*
+ * From the exit of current, preemption off. @group_dead: current was the last
+ * thread that do_exit() counted. Threads are told of in another order than they
+ * are counted: the last one may have come to synthjit_task_orphan_exit() before,
+ * and found the leader still here.
+ */
 void synthjit_task_exit(struct synthjit_task *t, bool group_dead)
 {
 	unsigned long flags;
+	bool first;
 
-	local_irq_save(flags);
+	raw_spin_lock_irqsave(&tasks_lock, flags);
 	WRITE_ONCE(t->vector, 0);
 	write_lstar(0);
 	if (t->linked) {
@@ -440,9 +450,10 @@ void synthjit_task_exit(struct synthjit_task *t, bool group_dead)
 		t->linked = false;
 	}
 	/* With threads left the process lives on; one of them may exec. */
-	if (group_dead)
-		mark_gone(t);
-	local_irq_restore(flags);
+	first = (group_dead || !atomic_read(&current->signal->live)) && mark_gone(t);
+	raw_spin_unlock_irqrestore(&tasks_lock, flags);
+	if (first)
+		tell_gone(t);
 }
 
 static struct synthjit_task *find_orphan(pid_t tgid)
@@ -463,10 +474,11 @@ void synthjit_task_orphan_exit(pid_t tgid)
 
 	raw_spin_lock_irqsave(&tasks_lock, flags);
 	t = find_orphan(tgid);
-	raw_spin_unlock(&tasks_lock);
+	if (t && !mark_gone(t))
+		t = NULL;
+	raw_spin_unlock_irqrestore(&tasks_lock, flags);
 	if (t)
-		mark_gone(t);
-	local_irq_restore(flags);
+		tell_gone(t);
 }
 
 /* current, not the leader, did execve and took the leader's place (de_thread). */

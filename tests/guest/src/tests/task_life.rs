@@ -7,12 +7,15 @@ use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
 
 area!("task":
     exec_stays_attached, exec_from_thread, exec_32_bit, fork_child_is_not_attached, fork_both_use_the_pipe, fork_storm, vfork_child, exit_cleans_up, killed_while_running, exit_with_threads,
+    leader_and_thread_exit_together,
 );
 
 fn exec_stays_attached(lab: &Lab) -> Res {
@@ -277,4 +280,43 @@ fn exit_with_threads(lab: &Lab) -> Res {
         )?;
     }
     Ok(())
+}
+
+/// The leader leaves as not the last, and the last thread overtakes it before the kernel tells of either: one of the two must
+/// still end the attachment (do_exit, kernel/exit.c: what is counted first is not always told first).
+fn leader_and_thread_exit_together(lab: &Lab) -> Res {
+    if std::thread::available_parallelism()?.get() < 2 {
+        skip!("needs two CPUs");
+    }
+    for i in 0..80_u32 {
+        ends(
+            lab,
+            |_| {
+                let go = Arc::new(AtomicU32::new(0));
+                let thread = Arc::clone(&go);
+                std::thread::spawn(move || {
+                    thread.store(1, Ordering::SeqCst);
+                    while thread.load(Ordering::SeqCst) == 1 {}
+                    for _ in 0..(i % 30) * 100 {
+                        std::hint::spin_loop();
+                    }
+                    exit_thread()
+                });
+                while go.load(Ordering::SeqCst) == 0 {
+                    std::thread::yield_now();
+                }
+                go.store(2, Ordering::SeqCst);
+                exit_thread()
+            },
+            false,
+        )?;
+    }
+    Ok(())
+}
+
+/// Ends the calling thread only, at once.
+fn exit_thread() -> ! {
+    // SAFETY: Nothing of the thread is needed any more.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!()
 }
