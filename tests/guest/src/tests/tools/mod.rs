@@ -6,6 +6,7 @@
 
 mod events;
 mod gdb;
+mod perf;
 mod raw;
 mod seccomp;
 mod strace;
@@ -19,7 +20,13 @@ use crate::same;
 use stream::Stream;
 
 /// All areas.
-pub const AREAS: &[&[Test]] = &[strace::TESTS, seccomp::TESTS, trace_cmd::TESTS, gdb::TESTS];
+pub const AREAS: &[&[Test]] = &[
+    strace::TESTS,
+    seccomp::TESTS,
+    trace_cmd::TESTS,
+    perf::TESTS,
+    gdb::TESTS,
+];
 
 /// Rounds of its stream that the program `guest workload` does before the mixture.
 pub const WARM: u64 = 300;

@@ -58,6 +58,19 @@ pub fn complete(events: &[String], first: u64, last: u64) -> Res {
     Ok(())
 }
 
+/// The events from the entry of the write of round `first` to the exit of the read of round `last`; none if either is missing.
+/// For tools that switch entries and exits, and the CPUs, one after the other: outside of what they promise there are gaps.
+pub fn within(events: &[String], first: u64, last: u64) -> Vec<String> {
+    let entry = |nr, round| {
+        let is_it = |event: &String| rounds(std::slice::from_ref(event), nr) == [round];
+        events.iter().position(is_it)
+    };
+    match (entry(1, first), entry(0, last)) {
+        (Some(begin), Some(end)) => events.get(begin..=end + 1).unwrap_or_default().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
 /// Has the stream run and do the mixture: what the calls returned, and the rounds that must be seen for it, first and last.
 pub fn under_way(stream: &Stream) -> Res<(Vec<i64>, u64, u64)> {
     let first = stream.serial() + 1;
@@ -92,6 +105,8 @@ mod tests {
         assert_eq!((rounds(&all, 1), rounds(&all, 0)), (vec![31], vec![31]));
         assert!(complete(&all, 31, 31).is_ok());
         assert!(complete(&all, 30, 31).is_err());
+        assert_eq!(within(&all, 31, 31), all[1..]);
+        assert!(within(&all, 31, 32).is_empty());
         let other = events("sys_enter: NR 0 (3, 7fc985a2e47a, 340, 1000, 0, 0)", |_| {
             true
         });

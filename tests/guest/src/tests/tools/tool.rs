@@ -3,6 +3,7 @@
 use super::super::lab::{Res, Stop};
 use crate::ensure;
 use crate::proc::nap;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -117,4 +118,14 @@ pub fn text(path: &str) -> String {
 pub fn forget(path: &str) {
     // It may not be there.
     let _ = fs::remove_file(path);
+}
+
+/// Makes a named pipe in the place of what an earlier run has left.
+pub fn named_pipe(path: &str) -> Res {
+    forget(path);
+    let name = CString::new(path).unwrap_or_default();
+    // SAFETY: reads a terminated string.
+    let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
+    ensure!(made == 0, "no named pipe {path}");
+    Ok(())
 }
