@@ -12,6 +12,8 @@ use std::ffi::CStr;
 extern "C" {
     /// Does the call `nr` with the six arguments at `args`.
     fn guest_call(nr: usize, args: *const [usize; 6]) -> isize;
+    /// Its instruction `syscall`.
+    static guest_call_syscall: u8;
 }
 
 global_asm!(
@@ -26,6 +28,8 @@ global_asm!(
     "mov r10, [r11 + 24]",
     "mov r8, [r11 + 32]",
     "mov r9, [r11 + 40]",
+    ".global guest_call_syscall",
+    "guest_call_syscall:",
     "syscall",
     "ret",
 );
@@ -79,6 +83,11 @@ impl Files {
             null: sys::open("/dev/null", libc::O_WRONLY, 0)?,
         })
     }
+}
+
+/// Address of the instruction with which a stream does all its calls.
+pub fn call_address() -> usize {
+    &raw const guest_call_syscall as usize
 }
 
 fn call(nr: i64, args: [usize; 6]) -> isize {
