@@ -4,6 +4,7 @@
 //! mid-stream or was there from the start, and compares what the tool wrote: not one event more, less or different.
 //! These tests need the Debian root (`root = "debian"` in `qemu/boots.toml`).
 
+mod apparmor;
 mod events;
 mod gdb;
 mod perf;
@@ -26,6 +27,7 @@ pub const AREAS: &[&[Test]] = &[
     trace_cmd::TESTS,
     perf::TESTS,
     gdb::TESTS,
+    apparmor::TESTS,
 ];
 
 /// Rounds of its stream that the program `guest workload` does before the mixture.
