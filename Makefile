@@ -92,7 +92,7 @@ help:
 	@echo "make test-host         only those that need no QEMU"
 	@echo "make test-guest        only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
 	@echo "make test-diff         20,000 random sequences of calls, stock and attached compared; BOOT=NAME for one of qemu/boots-diff.toml"
-	@echo "make test-transparency strace, libseccomp, trace-cmd, gdb in Debian: what they see of an attached process"
+	@echo "make test-transparency strace, libseccomp, trace-cmd, perf, gdb, auditd, AppArmor in Debian: what they see of an attached process"
 	@echo "make test-debug        the guest tests on a kernel with KASAN and lockdep; BOOT=NAME for one boot of qemu/boots-debug.toml"
 	@echo "make test-matrix       CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
 	@echo "make torture           streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"

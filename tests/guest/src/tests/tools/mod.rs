@@ -5,6 +5,7 @@
 //! These tests need the Debian root (`root = "debian"` in `qemu/boots.toml`).
 
 mod apparmor;
+mod auditd;
 mod events;
 mod gdb;
 mod perf;
@@ -20,7 +21,8 @@ use super::Test;
 use crate::same;
 use stream::Stream;
 
-/// All areas.
+/// All areas. `auditd` comes last: once auditing was on, the kernel has work at each call of every process that begins later, so
+/// that none of them is specialised any more, rightly.
 pub const AREAS: &[&[Test]] = &[
     strace::TESTS,
     seccomp::TESTS,
@@ -28,6 +30,7 @@ pub const AREAS: &[&[Test]] = &[
     perf::TESTS,
     gdb::TESTS,
     apparmor::TESTS,
+    auditd::TESTS,
 ];
 
 /// Rounds of its stream that the program `guest workload` does before the mixture.
