@@ -5,6 +5,8 @@
 
 use super::check::{Checker, Wrong};
 use super::message::LONGEST;
+use super::turns::DEEDS;
+use crate::proc::futex_wake;
 use crate::sys::{self, Sys};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -83,6 +85,8 @@ pub struct State {
     /// Bytes that a relay has passed on.
     pub passed: u64,
     pub lie: u32,
+    /// What the program that comes by exec is to count, and that it came: the count's index and one; 0: nothing.
+    pub exec: u32,
     pub checker: Checker,
 }
 
@@ -134,6 +138,10 @@ pub struct Board {
     pub leave: AtomicU32,
     /// Something went wrong: everybody ends.
     pub abort: AtomicU32,
+    /// Processes of the crowd that fills the arena that have got what they get.
+    pub crowd: AtomicU32,
+    /// Whose turn it is to abuse: bits of [`super::turns::Turn::set`].
+    pub turn: AtomicU32,
     /// Not zero: nobody is attached, nothing of the module is there.
     pub stock: AtomicU32,
     /// Set of deeds that this kernel does not know.
@@ -198,6 +206,25 @@ impl Board {
 
     pub fn leaving(&self) -> bool {
         self.leave.load(Ordering::Relaxed) != 0 || self.aborted()
+    }
+
+    /// From now on these abuse.
+    pub fn give_turn(&self, set: u32) {
+        self.turn.store(set, Ordering::SeqCst);
+        futex_wake(&self.turn);
+    }
+
+    /// Whether those who stream may do deeds now.
+    pub fn deeds_wanted(&self) -> bool {
+        self.turn.load(Ordering::Relaxed) & DEEDS != 0
+    }
+
+    /// Calls that moved bytes.
+    pub fn calls(&self) -> u64 {
+        self.desks
+            .iter()
+            .map(|d| d.progress.load(Ordering::Relaxed))
+            .sum()
     }
 
     pub fn stock(&self) -> bool {

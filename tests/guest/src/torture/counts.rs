@@ -30,6 +30,7 @@ counts! {
     Attaches "attaches" true,
     Detaches "detaches" true,
     Switches "enabled switched" true,
+    SwitchedOff "processes seen stock while it was off" true,
     ProcessSwitches "enabled switched for one process" true,
     Profiles "profile switched" true,
     Insmods "module loaded" true,
@@ -37,12 +38,14 @@ counts! {
     Looks "files of the module read" true,
     Crowd "processes attached to fill the arena" true,
     ArenaFull "processes that found the arena full" true,
+    ArenaShort "processes that got too few paths for that" true,
     Resizes "pipes resized" true,
     Splices "splices" true,
     Tees "tees" true,
     Vmsplices "vmsplices" true,
     Polls "polls and epolls that waited" true,
     Fasyncs "O_ASYNC switched" true,
+    Sigios "signals about a pipe (SIGIO)" true,
     Dups "descriptors moved" true,
     Threads "threads beside a stream" true,
     ThreadCarries "threads that went on with a stream" true,
@@ -57,22 +60,30 @@ counts! {
     Ptraces "ptrace attaches" true,
     TraceStops "stops for a tracer" true,
     Traces "system call tracing switched" true,
+    Traced "calls that tracing saw" true,
     Signals "signals" true,
-    Stops "SIGSTOPs" true,
+    Interrupted "calls that a signal interrupted" true,
+    Stops "stops by SIGSTOP" true,
     Moves "moves to another CPU" true,
     Offlines "CPUs taken offline" true,
     Onlines "CPUs brought online" true,
     Protects "mprotects under a running call" true,
     Refused "buffers that a call found unreadable" true,
     Zaps "buffers dropped by madvise(DONTNEED)" true,
+    ZapFaults "faults on them" true,
     UserFaults "faults served by userfaultfd" true,
     PageOuts "buffers sent to swap" true,
+    SwapOuts "pages written to swap" true,
+    SwapIns "pages read back from swap" true,
     Reclaims "memory reclaims" true,
-    Squeezes "memory.high set below use" true,
+    Reclaimed "pages reclaimed" true,
+    Squeezes "calls slowed down by memory.high" true,
     Ooms "processes ended by the memory limit" true,
     Starved "bursts with failing allocations" true,
+    StarvedCode "processes without code for want of memory" true,
+    StarvedAttaches "attaches refused for want of memory" true,
+    StarvedResizes "resizes refused for want of memory" true,
     NoMemory "calls that got ENOMEM" false,
-    Interrupted "calls that a signal interrupted" false,
 }
 
 impl Count {
@@ -98,11 +109,11 @@ pub fn table(board: &Board, missing: &Missing) -> String {
 }
 
 /// What could have been done and was not.
-pub fn undone(board: &Board, missing: &Missing) -> Vec<&'static str> {
+pub fn undone(board: &Board, missing: &Missing) -> Vec<Count> {
     ALL.iter()
         .filter(|c| c.must() && board.count(**c) == 0)
         .filter(|c| !missing.iter().any(|(m, _)| m == *c))
-        .map(|c| c.text())
+        .copied()
         .collect()
 }
 
@@ -139,7 +150,7 @@ mod tests {
         for c in ALL.iter().filter(|c| **c != Count::Offlines) {
             board.did(*c);
         }
-        assert_eq!(undone(board, &Vec::new()), ["CPUs taken offline"]);
+        assert_eq!(undone(board, &Vec::new()), [Count::Offlines]);
         let missing = vec![(Count::Offlines, "one CPU".to_string())];
         assert!(undone(board, &missing).is_empty());
         assert!(table(board, &missing).contains("- (one CPU)"));

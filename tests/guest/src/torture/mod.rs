@@ -1,7 +1,7 @@
 //! Torture: streams of known bytes between attached processes, while everything is done to these that a machine can do to a
 //! process. No byte may be lost, come twice, come out of order or be changed, and nothing may stand still.
 //!
-//! [`streams`] says who streams, [`worker`] and [`relay`] stream, [`check`] compares, [`deeds`] are what streaming processes do
+//! [`turns`] says who is at it when, [`streams`] says who streams, [`worker`] and [`relay`] stream, [`check`] compares, [`deeds`] are what streaming processes do
 //! to themselves, [`abuse`] is what others do to them, [`counts`] is what came of it.
 
 mod abuse;
@@ -12,7 +12,10 @@ mod deeds;
 mod message;
 mod relay;
 mod seen;
+mod share;
+mod starvation;
 mod streams;
+mod turns;
 mod verdict;
 mod watch;
 mod worker;
@@ -25,10 +28,11 @@ use crate::{sys, sysfs};
 use board::Board;
 use counts::{Count, Missing};
 use message::LONGEST;
-use seen::Seen;
+use share::Shares;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use streams::Built;
+use turns::{Turn, Turns};
 use watch::Watch;
 use worker::Worker;
 
@@ -60,6 +64,9 @@ pub struct Args {
     module: String,
 }
 
+/// How much longer a run may take until everything has been done.
+const LONGER: Duration = Duration::from_secs(300);
+
 /// A run that goes on.
 struct Run<'a> {
     args: &'a Args,
@@ -70,7 +77,7 @@ struct Run<'a> {
     abusers: Vec<(usize, Kid)>,
     missing: Missing,
     watch: Watch,
-    seen: Seen,
+    shares: Shares,
 }
 
 /// Runs the torture; the exit code of the program.
@@ -136,6 +143,7 @@ pub fn streams_calmly(seconds: u64, stock: bool) -> Result<(), String> {
 impl<'a> Run<'a> {
     fn start(args: &'a Args, seed: u64) -> Result<Run<'a>, String> {
         let fail = |what: &'static str| move |e| format!("{what}: {e}");
+        abuse::go_first();
         // Forks are many, and no number may be used for another process soon.
         let _ = sys::write_text("/proc/sys/kernel/pid_max", "4194304");
         if !args.stock {
@@ -170,7 +178,7 @@ impl<'a> Run<'a> {
                 Duration::from_secs(args.patience),
                 args.lie.is_none(),
             ),
-            seen: Seen::default(),
+            shares: Shares::new(),
         };
         run.plant();
         run.start_workers(fd).map_err(fail("fork"))?;
@@ -196,6 +204,7 @@ impl<'a> Run<'a> {
         for index in desks {
             let (board, stock) = (self.board, self.args.stock);
             let kid = Kid::spawn(move || {
+                abuse::go_last();
                 worker::take_signals();
                 let Ok(mut worker) = Worker::new(board, fd, index) else {
                     return worker::WRONG;
@@ -222,7 +231,9 @@ impl<'a> Run<'a> {
         for (number, abuser) in abuse::ALL.iter().enumerate() {
             let only = &self.args.only;
             let wanted = only.is_empty() || only.iter().any(|o| o == abuser.name);
-            if !wanted || abuser.module && self.args.stock {
+            let missing = |goal: &Count| self.missing.iter().any(|(m, _)| m == goal);
+            let idle = !abuser.goals.is_empty() && abuser.goals.iter().all(missing);
+            if !wanted || idle || abuser.module && self.args.stock {
                 continue;
             }
             let started = self.watch.started;
@@ -245,33 +256,70 @@ impl<'a> Run<'a> {
         done
     }
 
+    /// Turn after turn, until the time is over and everything has been done that can be done. On a slow machine that takes longer.
     fn abuse(&mut self) -> Result<(), String> {
         let least = Duration::from_secs(self.args.seconds);
-        // On a slow machine it takes longer until everything has been done once.
-        let most = least + Duration::from_secs(self.args.patience);
-        let all = self.args.calm || !self.args.only.is_empty();
+        let most = least + LONGER;
+        let numbers = self.abusers.iter().map(|(number, _)| *number);
+        let pager = |n: &usize| abuse::ALL.get(*n).is_some_and(|a| a.name == abuse::PAGER);
+        let mut turns = Turns::new(self.seed, numbers.filter(|n| !pager(n)).collect());
         loop {
             let now = self.watch.started.elapsed();
-            let left = now < most && !all && !self.undone().is_empty();
-            if now >= least && !left {
+            let undone = counts::undone(self.board, &self.missing);
+            let left = self.complete() && !self.undone().is_empty();
+            if now >= least && (!left || now >= most) {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(100));
+            let turn = match now < least {
+                true => turns.next(),
+                false => turns.for_undone(&undone),
+            };
+            self.turn(&turn, if now < least { least } else { most })?;
+        }
+    }
+
+    /// One turn; it ends early when the time is over.
+    fn turn(&mut self, turn: &Turn, end: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        let possible = |c: &&Count| !self.missing.iter().any(|(m, _)| m == *c);
+        let goals: Vec<(Count, u64)> = turn
+            .goals
+            .iter()
+            .filter(possible)
+            .map(|c| (*c, self.board.count(*c)))
+            .collect();
+        self.shares.turn(self.board, turn.is_quiet());
+        self.board.give_turn(turn.set);
+        loop {
+            let reached = goals.iter().all(|(c, n)| self.board.count(*c) > *n);
+            let now = begin.elapsed();
+            let over = now >= turn.most || now >= turn.least && reached;
+            let over = over || self.watch.started.elapsed() >= end;
+            if over {
+                println!("# torture: {:.1} s of {}", now.as_secs_f32(), turn.names());
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
             self.look(true)?;
-            // Otherwise the abuser that loads the module anew looks.
-            if self.args.calm && !self.args.stock {
-                self.seen.look(self.board);
+            if !self.args.stock {
+                self.shares.look(self.board);
             }
         }
     }
 
-    /// What could have been done and was not.
-    fn undone(&self) -> Vec<&'static str> {
-        let mut undone = counts::undone(self.board, &self.missing);
-        if !self.args.stock && self.board.hits.load(Ordering::SeqCst) == 0 {
-            undone.push("a call that ran specialised");
-        }
-        undone
+    /// Whether everything is to be done, as opposed to a part that was asked for.
+    fn complete(&self) -> bool {
+        !self.args.calm && self.args.only.is_empty()
+    }
+
+    /// What must be and is not, in words.
+    fn undone(&self) -> Vec<String> {
+        let undone = counts::undone(self.board, &self.missing);
+        let shares = (!self.args.stock)
+            .then(|| self.shares.complaint())
+            .flatten();
+        let texts = undone.iter().map(|c| format!("never done: {}", c.text()));
+        texts.chain(shares).collect()
     }
 
     /// Whether all is well so far.
@@ -309,7 +357,12 @@ impl<'a> Run<'a> {
     /// The abusers put everything right and end. The pager stays as long as somebody may need it.
     fn end_abusers(&mut self) -> Result<(), String> {
         self.board.leave.store(1, Ordering::SeqCst);
-        let pager = |number: usize| abuse::ALL.get(number).is_some_and(|a| a.name == "pager");
+        self.board.give_turn(0);
+        let pager = |number: usize| {
+            abuse::ALL
+                .get(number)
+                .is_some_and(|a| a.name == abuse::PAGER)
+        };
         let limit = Instant::now() + Duration::from_secs(self.args.patience);
         while let Some((number, _)) = self
             .abusers

@@ -1,6 +1,7 @@
 //! The module's counters, added up over code that comes and goes and over loading it anew.
 
 use super::board::Board;
+use super::counts::Count;
 use crate::diff::pool::Hits;
 use crate::sysfs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,18 +11,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Seen {
     hits: Hits,
     stats: Hits,
+    /// How often the module had been removed by then.
+    removals: u64,
 }
 
 impl Seen {
-    /// All begin again, since the module is loaded anew.
-    pub fn forget(&mut self) {
-        self.hits.forget();
-        self.stats.forget();
-    }
-
     /// Adds to the board what came since the last look. Code that came and went between two looks is not seen, so the sums are
     /// the least that it can have been.
     pub fn look(&mut self, board: &Board) {
+        // All begin again when the module is loaded anew. A removal is counted before the next loading.
+        let removals = board.count(Count::Rmmods);
+        if removals != self.removals {
+            self.removals = removals;
+            self.hits.forget();
+            self.stats.forget();
+        }
         for tgid in sysfs::list("processes") {
             for path in sysfs::list(&format!("processes/{tgid}/fds")) {
                 let file = format!("processes/{tgid}/fds/{path}/hits");

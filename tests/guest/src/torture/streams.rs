@@ -147,6 +147,7 @@ pub fn build(board: &Board, seed: u64, calm: bool) -> Sys<Vec<Built>> {
                     held: 0,
                     passed: 0,
                     lie: 0,
+                    exec: 0,
                     checker: Checker::new(rules, shared),
                 };
                 // SAFETY: nobody streams yet.

@@ -66,12 +66,12 @@ impl Run<'_> {
                 }
             }
         }
-        if self.args.calm || !self.args.only.is_empty() {
+        if !self.complete() {
             return Ok(());
         }
         match self.undone()[..] {
             [] => Ok(()),
-            ref left => Err(format!("never done: {}", left.join(", "))),
+            ref left => Err(left.join("; ")),
         }
     }
 
@@ -86,6 +86,14 @@ impl Run<'_> {
             );
         }
         print!("{}", table(b, &self.missing));
+        let (quiet, abused) = (self.shares.quiet, self.shares.abused);
+        println!(
+            "#   specialised: {} % of {} calls in quiet turns, {} % of {} calls under abuse",
+            quiet.percent(),
+            quiet.calls,
+            abused.percent(),
+            abused.calls
+        );
         let of = |kind: Kind| match b.told() {
             Some(wrong) if wrong.kind == kind => wrong.bytes.max(1),
             _ => 0,
@@ -98,7 +106,7 @@ impl Run<'_> {
             false => sums.iter().map(|(w, r)| w.bytes.abs_diff(r.bytes)).sum(),
         };
         println!(
-            "TORTURE {} seed={} bytes={} lost={} duplicated={} reordered={} changed={} hits={} bailouts={} synthesized={} \
+            "TORTURE {} seed={} bytes={} lost={} duplicated={} reordered={} changed={} hits={} quiet={}% abused={}% bailouts={} synthesized={} \
              dropped={} arena={} deeds={} ms={}{}",
             if outcome.is_ok() { "ok" } else { "failed" },
             self.seed,
@@ -108,6 +116,8 @@ impl Run<'_> {
             of(Kind::Reordered),
             of(Kind::Changed),
             b.hits.load(Ordering::SeqCst),
+            quiet.percent(),
+            abused.percent(),
             b.bails.load(Ordering::SeqCst),
             b.made.load(Ordering::SeqCst),
             b.dropped.load(Ordering::SeqCst),

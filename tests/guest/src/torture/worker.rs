@@ -102,6 +102,16 @@ impl Worker {
         self.desk().carrier.store(sys::getpid(), Ordering::SeqCst);
     }
 
+    /// The program that exec was to bring is here.
+    pub fn count_exec(&self) {
+        let state = self.state();
+        let index = (state.exec as usize).wrapping_sub(1);
+        if let Some(what) = super::counts::ALL.get(index) {
+            self.board.did(*what);
+        }
+        state.exec = 0;
+    }
+
     /// Tells that the stream is wrong.
     pub fn wrong(&self, wrong: Wrong) -> Stop {
         let stream = super::streams::STREAMS
@@ -173,7 +183,7 @@ impl Worker {
                 }
                 Err(Stop::Abort) => return WRONG,
             }
-            if self.deeds && self.due() {
+            if self.deeds && self.board.deeds_wanted() && self.due() {
                 deeds::one(self);
             }
         }

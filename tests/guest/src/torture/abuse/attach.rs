@@ -9,17 +9,13 @@ pub const ABUSER: Abuser = Abuser {
     run,
     missing: nothing,
     module: true,
+    goals: &[Count::Attaches, Count::Detaches],
 };
 
 fn run(g: &mut Ground) {
     while g.on() {
         // Twice as many attaches as detaches are tried, so most are attached at any time.
-        let all = g.board.carriers();
-        for pid in &all {
-            if sysfs::attach(*pid).is_ok() {
-                g.did(Count::Attaches);
-            }
-        }
+        everybody(g);
         if g.round(3) == 2 {
             for _ in 0..1 + g.rng.below(4) {
                 if g.carrier().is_some_and(|p| sysfs::detach(p).is_ok()) {
@@ -29,5 +25,15 @@ fn run(g: &mut Ground) {
             }
         }
         g.nap(60);
+    }
+    everybody(g);
+}
+
+/// Attaches whoever streams and is not attached.
+pub fn everybody(g: &Ground) {
+    for pid in g.board.carriers() {
+        if sysfs::attach(pid).is_ok() {
+            g.did(Count::Attaches);
+        }
     }
 }

@@ -9,6 +9,7 @@ pub const ABUSER: Abuser = Abuser {
     run,
     missing,
     module: false,
+    goals: &[Count::Offlines, Count::Onlines],
 };
 
 /// Files that switch CPUs other than the first one.
@@ -39,11 +40,7 @@ fn run(g: &mut Ground) {
                 g.nap(60);
             }
         }
-        for _ in 0..10 {
-            if g.on() {
-                g.nap(100);
-            }
-        }
+        g.rest(300);
     }
     for file in files {
         let _ = sys::write_text(&file, "1");

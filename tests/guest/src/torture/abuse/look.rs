@@ -10,6 +10,7 @@ pub const ABUSER: Abuser = Abuser {
     run,
     missing: nothing,
     module: true,
+    goals: &[Count::Looks],
 };
 
 fn run(g: &mut Ground) {

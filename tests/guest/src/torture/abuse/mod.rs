@@ -1,4 +1,5 @@
-//! Processes that abuse those that stream. Each comes back to its loop often, and is missed if it does not.
+//! Processes that abuse those that stream. Each does so while it is its turn ([`super::turns`]), comes back to its loop often, and
+//! is missed if it does not. What it must bring about is counted where it can be seen to have had its effect.
 
 mod arena;
 mod attach;
@@ -11,6 +12,7 @@ mod pager;
 mod ptrace;
 mod resize;
 mod signals;
+mod starve;
 pub mod swap;
 mod switch;
 mod trace;
@@ -21,13 +23,15 @@ use super::counts::{Count, Missing};
 use super::deeds::Deed;
 use super::streams::Ends;
 use crate::diff::rng::Rng;
-use crate::proc::Kid;
+use crate::proc::{futex_wait, Kid};
 use crate::sys::Sys;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Longest rest after having been busy.
 const FAIR: Duration = Duration::from_millis(400);
+/// How often one whose turn it is not shows that it is alive.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What an abuser has to work with.
 pub struct Ground {
@@ -41,17 +45,33 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Whether to go on; also says that this abuser is alive.
+    /// Waits for this abuser's turn; also says that it is alive. False: it is to end.
+    fn turn(&self) -> bool {
+        loop {
+            let turn = self.board.turn.load(Ordering::SeqCst);
+            if self.on() || self.board.leaving() {
+                return !self.board.leaving();
+            }
+            futex_wait(&self.board.turn, turn, LOOK);
+        }
+    }
+
+    /// Whether to go on, because it is this abuser's turn still; also says that it is alive.
     pub fn on(&self) -> bool {
+        self.live();
+        let mine = self.board.turn.load(Ordering::Relaxed) & 1 << self.number != 0;
+        mine && !self.board.leaving()
+    }
+
+    fn live(&self) {
         if let Some(alive) = self.board.alive.get(self.number) {
             alive.store(self.started.elapsed().as_secs() + 1, Ordering::Relaxed);
         }
-        !self.board.leaving()
     }
 
     /// The same for one that others need to come to their end.
     pub fn on_to_the_last(&self) -> bool {
-        self.on();
+        self.live();
         self.board.leave.load(Ordering::Relaxed) < 2 && !self.board.aborted()
     }
 
@@ -68,6 +88,14 @@ impl Ground {
         let fair = (self.woke.elapsed() * 2).min(FAIR);
         std::thread::sleep(random.max(fair));
         self.woke = Instant::now();
+    }
+
+    /// Rests for so many milliseconds, or until the turn is over.
+    pub fn rest(&mut self, ms: u64) {
+        let end = Instant::now() + Duration::from_millis(ms);
+        while self.on() && Instant::now() < end {
+            self.nap(20);
+        }
     }
 
     /// Somebody who streams.
@@ -93,7 +121,12 @@ pub struct Abuser {
     pub missing: fn() -> Missing,
     /// Needs the module.
     pub module: bool,
+    /// What it must have done in a run, all of it within some seconds of a turn alone.
+    pub goals: &'static [Count],
 }
+
+/// The one that has no turns, since deeds need it at any time.
+pub const PAGER: &str = "pager";
 
 /// All of them.
 pub const ALL: &[Abuser] = &[
@@ -112,7 +145,24 @@ pub const ALL: &[Abuser] = &[
     pager::ABUSER,
     memory::ABUSER,
     swap::ABUSER,
+    starve::ABUSER,
 ];
+
+/// This process and those that it forks are served before those that stream, which are many: who abuses sleeps most of the time
+/// and would otherwise wait for a CPU most of the rest.
+pub fn go_first() {
+    set_nice(-15);
+}
+
+/// Back to what is usual.
+pub fn go_last() {
+    set_nice(0);
+}
+
+fn set_nice(nice: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+}
 
 /// Starts an abuser.
 pub fn start(
@@ -133,8 +183,14 @@ pub fn start(
         rounds: 0,
     };
     let run = abuser.run;
+    let at_any_time = abuser.name == PAGER;
     Kid::spawn(move || {
-        run(&mut ground);
+        if at_any_time {
+            run(&mut ground);
+        }
+        while ground.turn() {
+            run(&mut ground);
+        }
         0
     })
 }
@@ -143,8 +199,7 @@ pub fn start(
 pub fn missing(stock: bool) -> (Missing, Vec<Deed>) {
     let mut all: Missing = ALL.iter().flat_map(|a| (a.missing)()).collect();
     let mut deeds = Vec::new();
-    if !std::path::Path::new("/proc/self/make-it-fail").exists() {
-        all.push((Count::Starved, "no fault injection".into()));
+    if all.iter().any(|(c, _)| *c == Count::Starved) {
         deeds.push(Deed::Starve);
     }
     if let Err(why) = super::deeds::uring_probe() {
@@ -176,6 +231,11 @@ pub fn missing(stock: bool) -> (Missing, Vec<Deed>) {
             Looks,
             Crowd,
             ArenaFull,
+            ArenaShort,
+            SwitchedOff,
+            StarvedCode,
+            StarvedAttaches,
+            StarvedResizes,
         ] {
             all.push((c, "without the module".into()));
         }

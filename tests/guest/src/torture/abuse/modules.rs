@@ -1,37 +1,28 @@
-//! Removes the module and loads it again, whatever is attached. Adds up its counters, which begin again each time.
+//! Removes the module and loads it again, whatever is attached.
 
 use super::super::counts::Count;
-use super::super::seen::Seen;
-use super::{nothing, Abuser, Ground};
+use super::{attach, nothing, Abuser, Ground};
 use crate::proc::poll_until;
 use crate::{sys, sysfs};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const ABUSER: Abuser = Abuser {
     name: "module",
     run,
     missing: nothing,
     module: true,
+    goals: &[Count::Rmmods, Count::Insmods],
 };
 
 fn run(g: &mut Ground) {
-    let mut seen = Seen::default();
-    let mut next = Instant::now() + Duration::from_secs(2);
     while g.on() {
-        seen.look(g.board);
-        if Instant::now() < next {
-            g.nap(80);
-            continue;
-        }
         if remove(g) {
-            seen.forget();
             g.nap(30);
             load(g);
+            attach::everybody(g);
         }
-        // Removing takes seconds on a machine that is abused; most of the time the module is there.
-        next = Instant::now() + Duration::from_millis(6000 + g.rng.below(8000) as u64);
+        g.rest(1500);
     }
-    seen.look(g.board);
 }
 
 fn remove(g: &Ground) -> bool {

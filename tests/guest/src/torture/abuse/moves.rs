@@ -3,12 +3,14 @@
 use super::super::counts::{Count, Missing};
 use super::hotplug::others;
 use super::{Abuser, Ground};
+use crate::sys;
 
 pub const ABUSER: Abuser = Abuser {
     name: "moves",
     run,
     missing,
     module: false,
+    goals: &[Count::Moves],
 };
 
 fn missing() -> Missing {
@@ -22,11 +24,12 @@ fn run(g: &mut Ground) {
     let cpus = others().len() + 1;
     while g.on() {
         if let Some(pid) = g.carrier().filter(|_| cpus > 1) {
-            let cpu = g.rng.below(cpus);
-            if pin(pid, &[cpu]) {
+            let (cpu, before) = (g.rng.below(cpus), cpu_of(pid));
+            let pinned = pin(pid, &[cpu]);
+            g.nap(4);
+            if pinned && before != Some(cpu) && cpu_of(pid) == Some(cpu) {
                 g.did(Count::Moves);
             }
-            g.nap(4);
             pin(pid, &(0..cpus).collect::<Vec<_>>());
         }
         g.nap(12);
@@ -40,4 +43,11 @@ fn pin(pid: i32, cpus: &[usize]) -> bool {
         cpus.iter().for_each(|c| libc::CPU_SET(*c, &mut set));
         libc::sched_setaffinity(pid, std::mem::size_of_val(&set), &set) == 0
     }
+}
+
+/// The CPU that a process ran on last: field 39 of its `stat` (Documentation/filesystems/proc.rst in the kernel source).
+fn cpu_of(pid: i32) -> Option<usize> {
+    let text = sys::read_text(&format!("/proc/{pid}/stat")).ok()?;
+    let behind_name = text.rsplit(')').next()?;
+    behind_name.split_whitespace().nth(36)?.parse().ok()
 }

@@ -13,6 +13,7 @@ pub const ABUSER: Abuser = Abuser {
     run,
     missing,
     module: false,
+    goals: &[],
 };
 
 const UFFDIO_CONTINUE: usize = 0xc020_aa07;

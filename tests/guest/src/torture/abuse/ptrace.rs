@@ -11,6 +11,7 @@ pub const ABUSER: Abuser = Abuser {
     run,
     missing: nothing,
     module: false,
+    goals: &[Count::Ptraces, Count::TraceStops],
 };
 
 fn run(g: &mut Ground) {

@@ -9,6 +9,7 @@ pub const ABUSER: Abuser = Abuser {
     run,
     missing: nothing,
     module: false,
+    goals: &[Count::Resizes],
 };
 
 fn run(g: &mut Ground) {

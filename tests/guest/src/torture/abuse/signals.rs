@@ -2,12 +2,15 @@
 
 use super::super::counts::Count;
 use super::{nothing, Abuser, Ground};
+use crate::proc::{poll_until, state};
+use std::time::Duration;
 
 pub const ABUSER: Abuser = Abuser {
     name: "signals",
     run,
     missing: nothing,
     module: false,
+    goals: &[Count::Signals, Count::Interrupted, Count::Stops],
 };
 
 fn run(g: &mut Ground) {
@@ -26,13 +29,15 @@ fn run(g: &mut Ground) {
             continue;
         };
         if g.round(12) == 3 {
-            send(g, pid, libc::SIGSTOP, Count::Stops);
+            if kill(pid, libc::SIGSTOP) && stands_still(pid) {
+                g.did(Count::Stops);
+            }
             g.nap(6);
-            send(g, pid, libc::SIGCONT, Count::Signals);
+            kill(pid, libc::SIGCONT);
         } else {
             for _ in 0..1 + g.rng.below(40) {
-                if let Some(signal) = g.rng.pick(&kinds) {
-                    send(g, pid, signal, Count::Signals);
+                if g.rng.pick(&kinds).is_some_and(|signal| kill(pid, signal)) {
+                    g.did(Count::Signals);
                 }
             }
         }
@@ -40,9 +45,14 @@ fn run(g: &mut Ground) {
     }
 }
 
-fn send(g: &Ground, pid: i32, signal: i32, what: Count) {
+fn kill(pid: i32, signal: i32) -> bool {
     // SAFETY: takes numbers only. A process that streams takes all of these; a number is not used again for long.
-    if unsafe { libc::kill(pid, signal) } == 0 {
-        g.did(what);
-    }
+    unsafe { libc::kill(pid, signal) == 0 }
+}
+
+fn stands_still(pid: i32) -> bool {
+    poll_until(Duration::from_millis(100), || {
+        (state(pid) == Some('T')).then_some(())
+    })
+    .is_some()
 }

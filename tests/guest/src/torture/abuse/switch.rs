@@ -9,6 +9,12 @@ pub const ABUSER: Abuser = Abuser {
     run,
     missing: nothing,
     module: true,
+    goals: &[
+        Count::Switches,
+        Count::SwitchedOff,
+        Count::Profiles,
+        Count::ProcessSwitches,
+    ],
 };
 
 fn run(g: &mut Ground) {
@@ -17,6 +23,11 @@ fn run(g: &mut Ground) {
             0 => {
                 set(g, "enabled", "0", Count::Switches);
                 g.nap(6);
+                for pid in g.board.carriers() {
+                    if sysfs::state(pid).is_ok_and(|state| state.starts_with("stock")) {
+                        g.did(Count::SwitchedOff);
+                    }
+                }
                 set(g, "enabled", "1", Count::Switches);
             }
             1 => {

@@ -3,17 +3,20 @@
 use super::super::counts::Count;
 use super::{nothing, Abuser, Ground};
 use crate::sys;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub const ABUSER: Abuser = Abuser {
     name: "waiters",
     run,
     missing: nothing,
     module: false,
+    goals: &[Count::Polls, Count::Fasyncs, Count::Sigios],
 };
 
 fn run(g: &mut Ground) {
-    // SAFETY: SIGIO would end this process.
-    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    let count = count_sigio as *const () as libc::sighandler_t;
+    // SAFETY: the handler changes one number. Without it the signal would end this process.
+    unsafe { libc::signal(libc::SIGIO, count) };
     while g.on() {
         let Some((r, w)) = g.pipe() else { return };
         match g.round(3) {
@@ -23,6 +26,12 @@ fn run(g: &mut Ground) {
         }
         g.nap(25);
     }
+}
+
+static SIGIOS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count_sigio(_: i32) {
+    SIGIOS.fetch_add(1, Ordering::Relaxed);
 }
 
 fn poll(g: &mut Ground, r: i32, w: i32) {
@@ -86,4 +95,6 @@ fn fasync(g: &mut Ground, r: i32, w: i32) {
             g.did(Count::Fasyncs);
         }
     }
+    g.board
+        .did_many(Count::Sigios, SIGIOS.swap(0, Ordering::Relaxed));
 }

@@ -17,6 +17,7 @@ fn advise(at: usize, len: usize, advice: i32) -> sys::Sys {
 
 /// Drops the pages before each of some calls: these fault, and find their bytes again.
 pub fn zap(w: &mut Worker) {
+    let before = faults();
     for _ in 0..16 {
         if advise(w.at, ALL, libc::MADV_DONTNEED).is_ok() {
             w.board.did(Count::Zaps);
@@ -24,6 +25,18 @@ pub fn zap(w: &mut Worker) {
         if w.steps(1).is_err() {
             return;
         }
+    }
+    w.board
+        .did_many(Count::ZapFaults, faults().saturating_sub(before));
+}
+
+/// Page faults of this process so far.
+fn faults() -> u64 {
+    // SAFETY: zeroes are valid, and the place is ours.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        (usage.ru_minflt + usage.ru_majflt) as u64
     }
 }
 

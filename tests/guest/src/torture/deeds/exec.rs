@@ -6,8 +6,9 @@ use super::super::worker::{take_signals, Worker, WRONG};
 use super::descriptors;
 use std::ffi::CString;
 
-/// Replaces the program; returns if that fails.
-fn replace(w: &Worker) {
+/// Replaces the program; returns if that fails. The new one counts that it came.
+fn replace(w: &Worker, what: Count) {
+    w.state().exec = what.index() as u32 + 1;
     let args = [
         "guest".to_string(),
         "torture-worker".to_string(),
@@ -26,14 +27,14 @@ fn replace(w: &Worker) {
         libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
     }
+    w.state().exec = 0;
 }
 
 pub fn exec(w: &mut Worker) {
     if w.random().chance(1, 2) {
         descriptors::home(w);
     }
-    w.board.did(Count::Execs);
-    replace(w);
+    replace(w, Count::Execs);
 }
 
 /// The thread takes the leader's place and number.
@@ -42,8 +43,7 @@ pub fn exec_from_thread(w: &mut Worker) {
     let thread = std::thread::Builder::new()
         .stack_size(64 * 1024)
         .spawn(move || {
-            other.board.did(Count::ThreadExecs);
-            replace(&other);
+            replace(&other, Count::ThreadExecs);
         });
     if let Ok(thread) = thread {
         let _ = thread.join();
@@ -58,6 +58,7 @@ pub fn resume(fd: i32, index: usize) -> i32 {
     match Worker::new(board, fd, index) {
         Ok(mut worker) => {
             take_signals();
+            worker.count_exec();
             // SAFETY: plain prctl. Should the main process end, so does this one.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             worker.run()

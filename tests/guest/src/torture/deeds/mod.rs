@@ -9,6 +9,7 @@ mod starve;
 mod threads;
 mod uring;
 
+use super::counts::Count;
 use super::worker::Worker;
 use std::sync::atomic::Ordering;
 
@@ -92,6 +93,31 @@ pub const ALL: &[Deed] = &[
     Deed::Exec,
     Deed::ThreadExec,
     Deed::Uring,
+];
+
+/// What deeds must have done in a run.
+pub const GOALS: &[Count] = &[
+    Count::Splices,
+    Count::Tees,
+    Count::Vmsplices,
+    Count::Dups,
+    Count::Threads,
+    Count::ThreadCarries,
+    Count::Forks,
+    Count::ForkCarries,
+    Count::Execs,
+    Count::ThreadExecs,
+    Count::Seccomps,
+    Count::Filtered,
+    Count::Urings,
+    Count::UringWrites,
+    Count::Protects,
+    Count::Refused,
+    Count::Zaps,
+    Count::ZapFaults,
+    Count::UserFaults,
+    Count::Starved,
+    Count::StarvedCode,
 ];
 
 /// Deeds as a set of bits.

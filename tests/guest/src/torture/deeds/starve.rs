@@ -1,28 +1,30 @@
-//! Allocations of this process fail at random for a while, on a kernel with fault injection
-//! (Documentation/fault-injection in the kernel source): of its calls, and of what the module does for it.
+//! Allocations of this process fail at random for a while: of its calls, and of what the module does for it.
 
 use super::super::counts::Count;
-use super::super::worker::Worker;
+use super::super::starvation::Starvation;
+use super::super::worker::{Expect, Worker};
 use crate::sys;
 use crate::sysfs;
 
-const SWITCH: &str = "/proc/thread-self/make-it-fail";
-
 pub fn starve(w: &mut Worker) {
     let me = sys::getpid();
-    if sys::write_text(SWITCH, "1").is_err() {
+    let Ok(starvation) = Starvation::open() else {
         return;
-    }
-    w.board.did(Count::Starved);
+    };
     // So that code must be made while allocations fail.
     if !w.board.stock() && sysfs::detach(me).is_ok() {
         w.board.did(Count::Detaches);
     }
-    let _ = w.steps(8);
     if !w.board.stock() && sysfs::attach(me).is_ok() {
         w.board.did(Count::Attaches);
     }
-    let _ = w.steps(40);
-    // Opening the file may fail as well.
-    while sys::write_text(SWITCH, "0").is_err() && !w.board.aborted() {}
+    w.board.did(Count::Starved);
+    // A buffer whose page tables cannot be had is not there.
+    w.expect = Expect { fault: true };
+    // An end of the stream or a fault is seen by the next step as well.
+    let _ = starvation.during(|| w.steps(40));
+    w.expect = Expect::default();
+    if sysfs::state(me).is_ok_and(|state| state.contains("no memory")) {
+        w.board.did(Count::StarvedCode);
+    }
 }

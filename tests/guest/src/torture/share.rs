@@ -1,0 +1,99 @@
+//! How many of the calls ran specialised: of those in quiet turns, and of those under abuse.
+
+use super::board::Board;
+use super::seen::Seen;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Least share of specialised calls, in percent, for a run that has tested something. In quiet turns what is left are calls that a
+/// path gives back, because they would sleep or wake somebody, those that have no path, and processes that are left alone for a
+/// while after what was done to them. None of that depends on how fast the machine is.
+const LEAST_QUIET: u64 = 30;
+const LEAST_ABUSED: u64 = 10;
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(200);
+/// Abusers take a moment to put things right, which does not count as quiet.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Calls, and the specialised ones among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    pub calls: u64,
+    pub hits: u64,
+}
+
+impl Share {
+    pub fn percent(self) -> u64 {
+        self.hits * 100 / self.calls.max(1)
+    }
+}
+
+/// Looks at the module's counters and keeps account.
+pub struct Shares {
+    seen: Seen,
+    last: Share,
+    looked: Instant,
+    /// Since when nobody has abused anybody.
+    quiet_since: Option<Instant>,
+    pub quiet: Share,
+    pub abused: Share,
+}
+
+impl Shares {
+    pub fn new() -> Shares {
+        Shares {
+            seen: Seen::default(),
+            last: Share::default(),
+            looked: Instant::now(),
+            quiet_since: None,
+            quiet: Share::default(),
+            abused: Share::default(),
+        }
+    }
+
+    /// A turn begins.
+    pub fn turn(&mut self, board: &Board, quiet: bool) {
+        self.count(board);
+        self.quiet_since = quiet.then(Instant::now);
+    }
+
+    /// Looks if it is time to.
+    pub fn look(&mut self, board: &Board) {
+        if self.looked.elapsed() >= LOOK {
+            self.count(board);
+        }
+    }
+
+    /// Adds up what came since the last look.
+    pub fn count(&mut self, board: &Board) {
+        let before = self.looked;
+        self.looked = Instant::now();
+        self.seen.look(board);
+        let now = Share {
+            calls: board.calls(),
+            hits: board.hits.load(Ordering::Relaxed),
+        };
+        let sum = match self.quiet_since {
+            None => &mut self.abused,
+            Some(since) if before.duration_since(since) < SETTLE => &mut Share::default(),
+            Some(_) => &mut self.quiet,
+        };
+        sum.calls += now.calls - self.last.calls;
+        sum.hits += now.hits - self.last.hits;
+        self.last = now;
+    }
+
+    /// What is wrong with the shares.
+    pub fn complaint(&self) -> Option<String> {
+        let checks = [
+            ("in quiet turns", self.quiet, LEAST_QUIET),
+            ("under abuse", self.abused, LEAST_ABUSED),
+        ];
+        let (what, share, least) = checks.into_iter().find(|(_, s, l)| s.percent() < *l)?;
+        Some(format!(
+            "{} % of the calls {what} ran specialised, which should be {least} %",
+            share.percent()
+        ))
+    }
+}
