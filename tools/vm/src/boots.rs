@@ -91,16 +91,6 @@ fn yes() -> bool {
     true
 }
 
-/// One boot of `make torture`. How long it lasts is told to its program.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Torture {
-    /// Parts of the whole time that it gets.
-    #[serde(default = "one")]
-    pub parts: u32,
-    #[serde(flatten)]
-    pub boot: Boot,
-}
-
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,9 +99,9 @@ pub struct Boots {
     pub demo: Option<Boot>,
     /// Those of `make test`, or of the target that the file is for, in order.
     pub test: Vec<Boot>,
-    /// Those of `make torture`, in order; they share its time equally, but for their `parts`.
+    /// Those of `make torture`, in order; they share its time equally. Their programs are told how long that is.
     #[serde(default)]
-    pub torture: Vec<Torture>,
+    pub torture: Vec<Boot>,
     /// Those that run only when they are named.
     #[serde(default)]
     pub named: Vec<Boot>,
@@ -131,10 +121,7 @@ impl Boots {
     /// What is not as described here, or contradicts itself.
     pub fn parse(text: &str) -> Result<Self> {
         let boots: Self = toml::from_str(text)?;
-        let all: Vec<&Boot> = boots
-            .by_name()
-            .chain(boots.torture.iter().map(|torture| &torture.boot))
-            .collect();
+        let all: Vec<&Boot> = boots.by_name().chain(&boots.torture).collect();
         for (n, boot) in all.iter().enumerate() {
             boot.check()?;
             if boots

@@ -19,7 +19,7 @@ const RESULT: &str = "TORTURE ";
 pub fn run(project: &Project, minutes: u64, seed: u64, only: Option<&str>) -> Result<u8> {
     qemu::check_version(project)?;
     let mut boots = Boots::load(&project.path("qemu/boots.toml"))?.torture;
-    boots.retain(|torture| only.is_none_or(|name| torture.boot.name == name));
+    boots.retain(|boot| only.is_none_or(|name| boot.name == name));
     if boots.is_empty() {
         bail!(
             "qemu/boots.toml has no torture {:?}",
@@ -27,11 +27,10 @@ pub fn run(project: &Project, minutes: u64, seed: u64, only: Option<&str>) -> Re
         );
     }
     let kernel = project.boot_kernel()?;
-    let parts: u64 = boots.iter().map(|t| u64::from(t.parts)).sum();
+    let seconds = minutes * 60 / boots.len() as u64;
     let mut worst = 0;
-    for torture in &boots {
-        let seconds = (minutes * 60 * u64::from(torture.parts) / parts.max(1)).max(1);
-        let boot = with_time(&torture.boot, seconds, seed);
+    for boot in &boots {
+        let boot = with_time(boot, seconds, seed);
         println!(
             "torture {} on {}: {seconds} s, seed {seed} ...",
             boot.name, kernel.release

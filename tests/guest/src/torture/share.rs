@@ -97,3 +97,39 @@ impl Shares {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_small_a_share_is_told() {
+        let mut shares = Shares::new();
+        let share = |hits| Share { calls: 1000, hits };
+        (shares.quiet, shares.abused) = (share(300), share(100));
+        assert_eq!(shares.complaint(), None);
+        shares.abused = share(99);
+        assert!(shares.complaint().unwrap().contains("under abuse"));
+        shares.quiet = Share::default();
+        assert!(shares.complaint().unwrap().contains("quiet"));
+    }
+
+    #[test]
+    fn calls_are_quiet_once_abusers_have_settled() {
+        let board = Board::new().unwrap();
+        let mut shares = Shares::new();
+        let mut streamed = |shares: &mut Shares, calls| {
+            board.desks[0].progress.fetch_add(calls, Ordering::Relaxed);
+            shares.count(board);
+        };
+        streamed(&mut shares, 5);
+        shares.turn(board, true);
+        streamed(&mut shares, 7);
+        std::thread::sleep(SETTLE);
+        streamed(&mut shares, 11);
+        streamed(&mut shares, 13);
+        shares.turn(board, false);
+        streamed(&mut shares, 17);
+        assert_eq!((shares.abused.calls, shares.quiet.calls), (22, 13));
+    }
+}
