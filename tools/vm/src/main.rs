@@ -22,6 +22,7 @@ mod project;
 mod qemu;
 mod report;
 mod table;
+mod told;
 mod torture;
 mod totals;
 
