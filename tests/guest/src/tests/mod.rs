@@ -103,6 +103,7 @@ const LONG_COPIES: &[&str] = &[
     "fast.long_stream",
     "bail.each_counts_once",
     "fault.huge_page_buffer",
+    "fault.nothing_faults_on_demand",
 ];
 
 #[derive(clap::Args)]
