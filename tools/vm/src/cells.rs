@@ -19,8 +19,9 @@ use crate::totals::Totals;
 
 /// Guests at a time, if this machine has as many CPUs.
 const SIDE_BY_SIDE: usize = 2;
-/// Seconds for one cell. An idle machine needs about fifteen; one with other work to do can need many times that.
-const TIME_LIMIT: u64 = 600;
+/// Seconds for one cell. An idle machine needs about fifteen; one with other work to do can need many times that. More than any
+/// one limit inside the guest (`PATIENCE` in tests/guest/src/cell.rs), so that a test that hangs is told by name.
+const TIME_LIMIT: u64 = 1800;
 
 /// What came of one cell.
 pub struct Seen {

@@ -144,8 +144,8 @@ pub struct Args {
 }
 
 impl Args {
-    /// The tests whose names contain one of these parts.
-    pub fn subset(parts: &[&str]) -> Args {
+    /// The tests whose names contain one of these parts, every time limit multiplied by `patience`.
+    pub fn subset(parts: &[&str], patience: u32) -> Args {
         Args {
             list: false,
             filter: parts.iter().map(|part| (*part).to_owned()).collect(),
@@ -153,7 +153,7 @@ impl Args {
             stock: false,
             refused: None,
             faults: false,
-            patience: 1,
+            patience,
             page_tables: false,
             left_out: None,
             tools: false,
@@ -162,10 +162,10 @@ impl Args {
     }
 
     /// Those of a platform that must refuse with this reason.
-    pub fn refusing(reason: &str) -> Args {
+    pub fn refusing(reason: &str, patience: u32) -> Args {
         Args {
             refused: Some(reason.to_owned()),
-            ..Args::subset(&[])
+            ..Args::subset(&[], patience)
         }
     }
 }
