@@ -172,7 +172,7 @@ fn one(project: &Project, matrix: &Matrix, reasons: &Reasons, job: &Job) -> Resu
         }
     };
     let told = Told::of(&run);
-    let wrong = told.wrong(job.group, reasons, &run);
+    let wrong = told.wrong(&job.cell, job.group, reasons, &run);
     let answer = told.name(reasons);
     let mut text = format!(
         "{} {name}: {answer} ({} s)\n",

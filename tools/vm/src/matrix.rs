@@ -44,9 +44,14 @@ pub struct Group {
     /// Threads of a core, of which each counts as a CPU.
     #[serde(default = "one")]
     pub threads: u32,
+    /// So many of the CPUs the kernel uses; not given: all.
+    pub online: Option<u32>,
     /// Each list is an axis: options of the kernel's command line. An empty option is none.
     #[serde(default)]
     pub options: Vec<Vec<String>>,
+    /// Options that the kernel must not take, because they mean nothing on such a machine.
+    #[serde(default)]
+    pub ignored: Vec<String>,
     /// Not every combination, but as many as it takes for each two values of two axes to meet.
     #[serde(default)]
     pub pairwise: bool,
@@ -347,6 +352,12 @@ mod tests {
     fn the_projects_matrix_is_right() {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let reasons = Reasons::load(&top.join("specs/reasons.toml")).unwrap();
-        Matrix::load(&top.join("qemu/matrix.toml"), &reasons).unwrap();
+        let matrix = Matrix::load(&top.join("qemu/matrix.toml"), &reasons).unwrap();
+        let cells: usize = matrix.group.iter().map(|group| group.cells().len()).sum();
+        let readme = std::fs::read_to_string(top.join("README.md")).unwrap();
+        assert!(
+            readme.contains(&format!("each of {cells} machines")),
+            "README.md must say that there are {cells} machines"
+        );
     }
 }
