@@ -9,6 +9,7 @@ use anyhow::{bail, Result};
 
 use crate::boots::Boot;
 use crate::judge::Verdict;
+use crate::kept;
 use crate::ktap::Outcome;
 use crate::matrix::{Cell, Group, Matrix, Reasons};
 use crate::project::{find_file, Kernel, Project};
@@ -75,14 +76,11 @@ pub fn run(project: &Project, only: Option<&str>) -> Result<u8> {
             .map_or(role, |kernel| kernel.series.as_str())
             .to_owned()
     };
-    let rows = table::rows(&matrix, &seen, &series);
-    println!("\n{rows}");
-    let mut code = u8::from(totals.failed > 0);
-    // A part of the matrix is no table to keep.
-    if chosen.len() == all {
-        let kept = table::keep(project, &matrix, &rows, totals.failed == 0)?;
-        code = code.max(u8::from(!kept));
-    }
+    let answers = seen.into_iter().map(|(number, seen)| (number, seen.answer));
+    let answers = answers.collect();
+    println!("\n{}", table::tables(&matrix, &answers, &series));
+    let kept = kept::keep(project, &matrix, &answers, &series, totals.failed == 0)?;
+    let code = u8::from(totals.failed > 0 || !kept);
     println!("matrix: {totals} of {all} cells");
     Ok(code)
 }
@@ -138,7 +136,7 @@ fn one(project: &Project, matrix: &Matrix, reasons: &Reasons, job: &Job) -> Resu
     let name = job.cell.name();
     let Some(kernel) = kernel(project, &job.cell)? else {
         let seen = Seen {
-            answer: "not booted".to_owned(),
+            answer: kept::NOT_BOOTED.to_owned(),
             right: false,
             not_booted: true,
         };

@@ -15,6 +15,7 @@ mod guest;
 mod host;
 mod initramfs;
 mod judge;
+mod kept;
 mod ktap;
 mod matrix;
 mod oops;
