@@ -37,6 +37,9 @@ pub struct Boot {
     /// Kernel modules to put into /modules of the guest, by name; the program loads them.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// More of this workspace's programs, to be put at `/NAME`.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// The file system that programs run on.
     #[serde(default)]
     pub root: Root,
@@ -162,6 +165,7 @@ impl Boot {
             kernel: stock(),
             variant: String::new(),
             modules: Vec::new(),
+            programs: Vec::new(),
             root: Root::Memory,
             expect: Vec::new(),
             oopses: Vec::new(),

@@ -15,7 +15,7 @@ const GUEST: &str = "build/target-guest/x86_64-unknown-linux-gnu/release";
 const DISK_MODULES: &[&str] = &["virtio_blk", "crc16", "mbcache", "jbd2", "ext4"];
 
 /// Builds the archive for one boot:
-/// `/init` (PID 1), `/guest`, `/lib/synthjit.ko`, `/bin/busybox` with `sh` and some more names, `/modules/*.ko`, and `/command`,
+/// `/init` (PID 1), `/guest`, the boot's other programs, `/lib/synthjit.ko`, `/bin/busybox` with `sh` and some more names, `/modules/*.ko`, and `/command`,
 /// the words of the command that PID 1 runs, one a line. With a disk as root also `/disk`, the names of modules below `/disk-modules`
 /// that PID 1 loads, one a line: it mounts the disk then and takes our files there.
 pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>> {
@@ -26,6 +26,9 @@ pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>>
     }
     archive.file("init", &project.read(&format!("{GUEST}/guest-init"), cure)?);
     archive.file("guest", &project.read(&format!("{GUEST}/guest"), cure)?);
+    for name in &boot.programs {
+        archive.file(name, &project.read(&format!("{GUEST}/{name}"), cure)?);
+    }
     let module = format!("build/kmod/{}{}/synthjit.ko", kernel.release, boot.variant);
     archive.file("lib/synthjit.ko", &project.read(&module, "run make")?);
     archive.symlink("synthjit.ko", "lib/synthjit.ko");

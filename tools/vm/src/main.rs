@@ -117,6 +117,9 @@ struct BootArgs {
     /// A kernel module to put into /modules of the guest
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
+    /// One more program of the workspace, to be put at /NAME
+    #[arg(long = "program", value_name = "NAME")]
+    programs: Vec<String>,
     /// Run the program in Debian with tools (qemu/guest-root), not in the memory disk
     #[arg(long)]
     debian: bool,
@@ -145,6 +148,7 @@ impl BootArgs {
             kernel: self.kernel,
             variant: self.variant,
             modules: self.modules,
+            programs: self.programs,
             root: if self.debian {
                 Root::Debian
             } else {

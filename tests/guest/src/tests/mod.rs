@@ -24,6 +24,7 @@ mod share;
 mod signals;
 mod step;
 mod switch;
+mod synthctl;
 mod task;
 mod task_life;
 pub mod tools;
@@ -138,6 +139,9 @@ pub struct Args {
     /// Look at processes with the tools of the Debian root
     #[arg(long)]
     tools: bool,
+    /// Run synthctl; together with --refused on a machine that is refused
+    #[arg(long)]
+    synthctl: bool,
     /// Module file
     #[arg(long, default_value = MODULE_FILE)]
     module: String,
@@ -157,6 +161,7 @@ impl Args {
             page_tables: false,
             left_out: None,
             tools: false,
+            synthctl: false,
             module: MODULE_FILE.to_owned(),
         }
     }
@@ -184,6 +189,8 @@ pub fn main(args: &Args) -> i32 {
     let areas: &[&[Test]] = match (&args.refused, &args.left_out) {
         _ if args.faults => &[recover::TESTS],
         _ if args.page_tables => &[wx::TESTS],
+        (Some(_), _) if args.synthctl => &[synthctl::refused::TESTS],
+        _ if args.synthctl => &[synthctl::TESTS],
         (Some(_), _) => &[refused::TESTS],
         (_, Some(_)) => &[left_out::TESTS],
         _ if args.tools => tools::AREAS,

@@ -1,0 +1,52 @@
+//! What /proc says about processes.
+
+use crate::machine::Machine;
+
+/// Longest name that the kernel keeps of a process, in bytes (`TASK_COMM_LEN` less the final zero, include/linux/sched.h).
+const NAME_MAX: usize = 15;
+
+/// Name of a process; `None` if there is none.
+pub fn name(machine: &Machine, pid: i32) -> Option<String> {
+    machine.text(format!("/proc/{pid}/comm")).ok()
+}
+
+/// What a descriptor leads to, as /proc shows it: `pipe:[123]`.
+pub fn object(machine: &Machine, pid: i32, fd: u32) -> Option<String> {
+    machine.link(format!("/proc/{pid}/fd/{fd}"))
+}
+
+/// All processes of that name.
+pub fn named(machine: &Machine, wanted: &str) -> Vec<i32> {
+    let mut end = wanted.len().min(NAME_MAX);
+    while !wanted.is_char_boundary(end) {
+        end -= 1;
+    }
+    machine
+        .numbers("/proc")
+        .into_iter()
+        .filter(|pid| name(machine, *pid).as_deref() == Some(&wanted[..end]))
+        .collect()
+}
+
+/// The process that a thread number belongs to, if it is not one itself.
+pub fn of_thread(machine: &Machine, tid: i32) -> Option<i32> {
+    let status = machine.text(format!("/proc/{tid}/status")).ok()?;
+    let tgid = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:"))?
+        .trim()
+        .parse()
+        .ok()?;
+    (tgid != tid).then_some(tgid)
+}
+
+/// Whether this program may change the module's state: `CAP_SYS_ADMIN` is among its effective capabilities.
+pub fn may_administer(machine: &Machine) -> bool {
+    const SYS_ADMIN: u32 = 21;
+    let status = machine.text("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .is_some_and(|set| set >> SYS_ADMIN & 1 == 1)
+}

@@ -1,0 +1,5 @@
+//! synthctl on recorded machines.
+
+mod command;
+mod doctor;
+mod recorded;
