@@ -41,7 +41,9 @@ ATTR(detach, 0200, DETACH);
 ATTR(profile, 0644, PROFILE);
 ATTR(trap_vector, 0444, TRAP_VECTOR);
 ATTR(paths, 0444, PATHS);
+ATTR(exited, 0444, EXITED);
 ATTR(state, 0444, PROC_STATE);
+ATTR(without, 0444, PROC_WITHOUT);
 ATTR(spec, 0444, FD_SPEC);
 ATTR(size, 0444, FD_SIZE);
 ATTR(assumptions, 0444, FD_ASSUMPTIONS);
@@ -50,9 +52,11 @@ static struct dir_file attr_process_enabled = {
 	.attr = { .name = "enabled", .mode = 0644 }, .id = SYNTHJIT_ATTR_PROC_ENABLED };
 
 static struct attribute *root_attrs[] = {
-	&attr_enabled.attr, &attr_attach.attr, &attr_detach.attr, &attr_profile.attr, NULL };
+	&attr_enabled.attr, &attr_attach.attr, &attr_detach.attr, &attr_profile.attr, &attr_exited.attr,
+	NULL };
 static struct attribute *platform_attrs[] = { &attr_trap_vector.attr, &attr_paths.attr, NULL };
-static struct attribute *process_attrs[] = { &attr_process_enabled.attr, &attr_state.attr, NULL };
+static struct attribute *process_attrs[] = {
+	&attr_process_enabled.attr, &attr_state.attr, &attr_without.attr, NULL };
 static struct attribute *path_attrs[] = {
 	&attr_spec.attr, &attr_size.attr, &attr_assumptions.attr, &attr_hits.attr, NULL };
 
@@ -82,8 +86,8 @@ static ssize_t store(struct kobject *kobj, struct attribute *attr, const char *b
 }
 
 /*
- * Code holds addresses of kernel objects, so whoever reads it must be allowed to know
- * such: by capability when the file was opened and now, by kernel.kptr_restrict, whose
+ * Code and what was baked into it hold addresses of kernel objects, so whoever reads
+ * them must be allowed to know such: by capability when the file was opened and now, by kernel.kptr_restrict, whose
  * value modules can ask for only by printing, and by lockdown.
  */
 static bool may_see_addresses(struct file *file)
@@ -95,20 +99,27 @@ static bool may_see_addresses(struct file *file)
 	       strspn(text, "0") != len && !security_locked_down(LOCKDOWN_KCORE);
 }
 
-static ssize_t read_code(struct file *file, struct kobject *kobj, const struct bin_attribute *attr,
-			 char *buf, loff_t offset, size_t size)
+static ssize_t read_secret(struct file *file, struct kobject *kobj,
+			   const struct bin_attribute *attr, char *buf, loff_t offset, size_t size)
 {
 	struct synthjit_dir *dir = to_dir(kobj);
 
 	if (!may_see_addresses(file))
 		return -EPERM;
-	return synthjit_rs_show(SYNTHJIT_ATTR_FD_CODE, dir->tgid, dir->fd, dir->is_read, buf, size,
-				offset);
+	return synthjit_rs_show((unsigned long)attr->private, dir->tgid, dir->fd, dir->is_read, buf,
+				size, offset);
 }
 
 static const struct bin_attribute attr_code = {
 	.attr = { .name = "code", .mode = 0400 },
-	.read = read_code,
+	.private = (void *)SYNTHJIT_ATTR_FD_CODE,
+	.read = read_secret,
+};
+
+static const struct bin_attribute attr_values = {
+	.attr = { .name = "values", .mode = 0400 },
+	.private = (void *)SYNTHJIT_ATTR_FD_VALUES,
+	.read = read_secret,
 };
 
 static const struct sysfs_ops dir_ops = { .show = show, .store = store };
@@ -133,7 +144,8 @@ static struct synthjit_dir *new_dir(struct kobject *parent, struct attribute **a
 		return NULL;
 	if (kobject_init_and_add(&dir->kobj, &dir_type, parent, "%s", name) ||
 	    (attrs && sysfs_create_files(&dir->kobj, (const struct attribute *const *)attrs)) ||
-	    (dir->is_path && sysfs_create_bin_file(&dir->kobj, &attr_code))) {
+	    (dir->is_path && (sysfs_create_bin_file(&dir->kobj, &attr_code) ||
+			      sysfs_create_bin_file(&dir->kobj, &attr_values)))) {
 		kobject_put(&dir->kobj);
 		return NULL;
 	}

@@ -6,7 +6,7 @@ use crate::engine::backoff::Backoff;
 use crate::engine::specs::Reason;
 use crate::engine::state::{Event, State as Life};
 use crate::glue::{self, c, Dir, Task};
-use crate::state::{Process, CHANGE, STATE};
+use crate::state::{Exited, Hits, Process, CHANGE, STATE};
 use crate::work;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -56,6 +56,7 @@ fn insert(tgid: i32) -> Result {
         vector: None,
         paths: KVec::new(),
         without: KVec::new(),
+        hits: Hits::default(),
         forget_at: 0,
         broken: Backoff::new(),
         fruitless: Backoff::new(),
@@ -87,14 +88,14 @@ fn insert(tgid: i32) -> Result {
 /// `ESRCH`: no such process; `EINVAL`: a kernel thread.
 pub(crate) fn detach(tgid: i32) -> Result {
     let _change = CHANGE.lock();
-    match take_out(tgid) {
+    match take_out(tgid, false) {
         Some(()) => Ok(()),
         None => glue::find_process(tgid).and(Err(ENOENT)),
     }
 }
 
-/// Under CHANGE. Whoever sees the process gone sees its code gone too.
-fn take_out(tgid: i32) -> Option<()> {
+/// Under CHANGE. Whoever sees the process gone sees its code gone too, and what is remembered if it has `ended`.
+fn take_out(tgid: i32, ended: bool) -> Option<()> {
     let process = {
         let mut state = STATE.lock();
         let state = &mut *state;
@@ -102,6 +103,10 @@ fn take_out(tgid: i32) -> Option<()> {
         let p = state.processes.get_mut(at)?;
         let quiesced = p.task.detach();
         work::strip(&mut state.code, p, &quiesced);
+        if ended {
+            let hits = p.hits;
+            state.exited.add(Exited { tgid, hits });
+        }
         state.processes.remove(at).ok()?
     };
     drop(process);
@@ -120,7 +125,7 @@ fn unwatch_if_last() {
 pub(crate) fn exited(task: *mut c::synthjit_task, tgid: i32) {
     let _change = CHANGE.lock();
     if STATE.lock().process(tgid).is_some_and(|p| p.task.is(task)) {
-        take_out(tgid);
+        take_out(tgid, true);
     }
 }
 
@@ -131,7 +136,7 @@ pub(crate) fn detach_all() {
         let Some(tgid) = STATE.lock().processes.first().map(|p| p.tgid) else {
             break;
         };
-        take_out(tgid);
+        take_out(tgid, false);
     }
 }
 

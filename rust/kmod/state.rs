@@ -11,7 +11,7 @@
 use crate::engine::admit::Call;
 use crate::engine::arena::Arena;
 use crate::engine::backoff::Backoff;
-use crate::engine::paths::PathKind;
+use crate::engine::paths::{Instance, PathKind};
 use crate::engine::specs::{Facts, Reason};
 use crate::engine::state::State as Life;
 use crate::engine::Ground;
@@ -35,8 +35,8 @@ pub(crate) struct Path {
     pub(crate) kind: PathKind,
     pub(crate) call: Call,
     pub(crate) fd: u32,
-    /// `file.f_mode` that it guards.
-    pub(crate) f_mode: u32,
+    /// What it was made for.
+    pub(crate) instance: Instance,
     pub(crate) code: Used,
     /// Kernel address at which the vector enters it.
     pub(crate) entry: u64,
@@ -48,6 +48,64 @@ pub(crate) struct Path {
 pub(crate) struct Without {
     pub(crate) fd: u32,
     pub(crate) call: Call,
+    pub(crate) reason: Reason,
+}
+
+/// Calls that paths did while hits were counted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hits {
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+}
+
+impl Hits {
+    pub(crate) fn add(&mut self, call: Call, hits: u64) {
+        let sum = match call {
+            Call::Read => &mut self.read,
+            Call::Write => &mut self.write,
+        };
+        *sum = sum.wrapping_add(hits);
+    }
+}
+
+/// A process that ended while it was attached.
+#[derive(Clone, Copy)]
+pub(crate) struct Exited {
+    pub(crate) tgid: i32,
+    pub(crate) hits: Hits,
+}
+
+/// Processes that are remembered after their end.
+const EXITED: usize = 32;
+
+/// The last processes that ended, for who waits for one.
+pub(crate) struct Ends {
+    list: [Option<Exited>; EXITED],
+    next: usize,
+}
+
+impl Ends {
+    const fn new() -> Self {
+        Self {
+            list: [None; EXITED],
+            next: 0,
+        }
+    }
+
+    /// Remembers one and forgets the oldest.
+    pub(crate) fn add(&mut self, exited: Exited) {
+        if let Some(place) = self.list.get_mut(self.next) {
+            *place = Some(exited);
+        }
+        self.next = self.next.wrapping_add(1) % EXITED;
+    }
+
+    pub(crate) fn latest_first(&self) -> impl Iterator<Item = &Exited> {
+        (1..=EXITED).filter_map(|back| {
+            let at = self.next.wrapping_add(EXITED).wrapping_sub(back) % EXITED;
+            self.list.get(at)?.as_ref()
+        })
+    }
 }
 
 /// One attached process.
@@ -58,6 +116,8 @@ pub(crate) struct Process {
     pub(crate) vector: Option<Used>,
     pub(crate) paths: KVec<Path>,
     pub(crate) without: KVec<Without>,
+    /// Those of paths that it has no more.
+    pub(crate) hits: Hits,
     /// When `without` is forgotten, in milliseconds since boot.
     pub(crate) forget_at: u64,
     /// Penalty for assumptions that break.
@@ -130,6 +190,7 @@ pub(crate) struct State {
     pub(crate) platform: Reason,
     pub(crate) enabled: bool,
     pub(crate) processes: KVec<KBox<Process>>,
+    pub(crate) exited: Ends,
     pub(crate) code: Code,
 }
 
@@ -139,6 +200,7 @@ impl State {
             platform: Reason::None,
             enabled: true,
             processes: KVec::new(),
+            exited: Ends::new(),
             code: Code {
                 machine: None,
                 arena: Arena::new(),

@@ -136,7 +136,7 @@ impl Code {
                     kind: order.kind,
                     call: order.call,
                     fd: order.fd,
-                    f_mode: order.seen.f_mode,
+                    instance,
                     code: Used {
                         slot,
                         len: code.len,

@@ -4,11 +4,11 @@
 
 use crate::control;
 use crate::engine::admit::Call;
-use crate::engine::specs::{self, Kept, Reason, SpecInfo, SpecKind};
+use crate::engine::specs::{self, Facts, Kept, Reason, SpecInfo, SpecKind};
 use crate::engine::state::State as Life;
 use crate::engine::text;
 use crate::glue::{self, c};
-use crate::state::{Path, Process, State, STATE};
+use crate::state::{Exited, Path, Process, State, STATE};
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use kernel::prelude::*;
@@ -51,14 +51,19 @@ pub(crate) fn path_specs() -> impl Iterator<Item = &'static &'static SpecInfo> {
 struct Page<'a> {
     bytes: &'a mut [u8],
     len: usize,
+    /// What has been read before and is not printed again.
+    skip: usize,
 }
 
 impl Write for Page<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
+        let skipped = self.skip.min(s.len());
+        self.skip = self.skip.wrapping_sub(skipped);
+        let s = s.as_bytes().get(skipped..).unwrap_or_default();
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
         let n = room.len().min(s.len());
-        for (to, from) in room.iter_mut().zip(s.bytes()) {
-            *to = from;
+        for (to, from) in room.iter_mut().zip(s) {
+            *to = *from;
         }
         self.len = self.len.wrapping_add(n);
         Ok(())
@@ -74,7 +79,11 @@ pub(crate) fn show(
 ) -> Result<usize> {
     let (tgid, fd, is_read) = about;
     let state = STATE.lock();
-    let mut page = Page { bytes: out, len: 0 };
+    let mut page = Page {
+        bytes: out,
+        len: 0,
+        skip: offset,
+    };
     let w = &mut page;
     // Writing to the page cannot fail.
     let _ = match attr {
@@ -88,6 +97,10 @@ pub(crate) fn show(
             true => writeln!(w, "{}: available", s.name),
             false => writeln!(w, "{}: left out: {}", s.name, s.unavailable),
         }),
+        c::SYNTHJIT_ATTR_EXITED => state.exited.latest_first().try_for_each(|e| {
+            let Exited { tgid, hits } = e;
+            writeln!(w, "{tgid} read {} write {}", hits.read, hits.write)
+        }),
         c::SYNTHJIT_ATTR_PROC_ENABLED => {
             let p = state.process(tgid).ok_or(ENOENT)?;
             writeln!(w, "{}", u8::from(p.enabled))
@@ -95,6 +108,12 @@ pub(crate) fn show(
         c::SYNTHJIT_ATTR_PROC_STATE => {
             let p = state.process(tgid).ok_or(ENOENT)?;
             show_state(w, &state, p)
+        }
+        c::SYNTHJIT_ATTR_PROC_WITHOUT => {
+            let p = state.process(tgid).ok_or(ENOENT)?;
+            p.without.iter().try_for_each(|x| {
+                writeln!(w, "{}.{}: {}", x.fd, x.call.name(), x.reason.text())
+            })
         }
         c::SYNTHJIT_ATTR_FD_SPEC..=c::SYNTHJIT_ATTR_FD_HITS => {
             let path = state
@@ -107,7 +126,10 @@ pub(crate) fn show(
             if attr == c::SYNTHJIT_ATTR_FD_CODE {
                 return copy_code(&state, path, page.bytes, offset);
             }
-            show_path(w, attr, path)
+            match attr {
+                c::SYNTHJIT_ATTR_FD_VALUES => show_values(w, &state, path),
+                _ => show_path(w, attr, path),
+            }
         }
         _ => {
             let index = attr.wrapping_sub(c::SYNTHJIT_ATTR_STAT);
@@ -159,6 +181,36 @@ fn show_path(w: &mut Page<'_>, attr: u32, path: &Path) -> fmt::Result {
                 _ => writeln!(w, "{}: guard: {}", v.name, v.doc),
             }),
     }
+}
+
+/// Everything that the code depends on: with it, the engine makes the same bytes again.
+fn show_values(w: &mut Page<'_>, state: &State, path: &Path) -> fmt::Result {
+    let Some(machine) = state.code.machine.as_ref() else {
+        return Ok(());
+    };
+    let (i, g) = (&path.instance, &machine.ground);
+    let mut line = |name: &str, value: u64| writeln!(w, "{name} {value:#x}");
+    line("base", machine.address(path.code.slot))?;
+    line("entry", path.entry)?;
+    line("fd", i.fd.into())?;
+    line("task", i.task)?;
+    line("kernel_stack", i.kernel_stack)?;
+    line("files", i.files)?;
+    line("file_mode", i.file_mode.into())?;
+    line("hits", i.hits.unwrap_or(0))?;
+    line("smap", g.smap.into())?;
+    line("ibt", g.ibt.into())?;
+    line("verw", g.verw.into())?;
+    line("erms", g.erms.into())?;
+    line("stock_entry", g.stock_entry)?;
+    line("tail_thunk", g.tail_thunk)?;
+    line("learn_thunk", g.learn_thunk)?;
+    line("verw_sel", g.verw_sel)?;
+    line("bailouts", g.bailouts)?;
+    let facts = Facts::NAMES.iter().enumerate();
+    facts
+        .map(|(at, name)| (name, machine.facts.get(at)))
+        .try_for_each(|(name, value)| line(name, value))
 }
 
 fn copy_code(state: &State, path: &Path, out: &mut [u8], offset: usize) -> Result<usize> {

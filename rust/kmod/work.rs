@@ -161,7 +161,7 @@ fn specialize(
         (Err(reason), Some((call, fd))) => {
             let (tgid, name, text) = (p.tgid, call.name(), reason.text());
             pr_debug!("{tgid}: descriptor {fd} gets no path for {name}: {text}\n");
-            refuse(code, p, call, fd)?;
+            refuse(code, p, call, fd, reason)?;
             code.rebuild(p, view, None, quiesced)?
         }
         (Err(reason), None) => return Err(reason),
@@ -219,7 +219,7 @@ fn consider(
             fd,
             seen,
         })),
-        Err(_) => refuse(code, p, call, fd).map(|()| Considered::Refused),
+        Err(reason) => refuse(code, p, call, fd, reason).map(|()| Considered::Refused),
     }
 }
 
@@ -233,11 +233,17 @@ fn object(seen: &FdView) -> admit::Descriptor {
 /// Whether `path` is for the object that was seen on its descriptor.
 fn fits(path: &Path, seen: &FdView, facts: &Facts) -> bool {
     admit::descriptor(&object(seen), path.call, facts) == Ok(path.kind)
-        && path.f_mode == seen.f_mode
+        && path.instance.file_mode == seen.f_mode
 }
 
 /// Remembers that `fd` has no path for `call`, for a while that grows.
-fn refuse(code: &mut Code, p: &mut Process, call: Call, fd: u32) -> Result<(), Reason> {
+fn refuse(
+    code: &mut Code,
+    p: &mut Process,
+    call: Call,
+    fd: u32,
+    reason: Reason,
+) -> Result<(), Reason> {
     code.counters.refused = code.counters.refused.wrapping_add(1);
     if p.without.is_empty() {
         let wait = ms(p.fruitless.penalise(glue::random()));
@@ -245,7 +251,7 @@ fn refuse(code: &mut Code, p: &mut Process, call: Call, fd: u32) -> Result<(), R
         p.task.retry_in(wait);
     }
     p.without
-        .push(Without { fd, call }, GFP_KERNEL)
+        .push(Without { fd, call, reason }, GFP_KERNEL)
         .map_err(|_| Reason::NoMemory)
 }
 
@@ -265,9 +271,11 @@ fn retire_paths(
     which: impl Fn(&Path) -> bool,
     quiesced: &Quiesced,
 ) {
+    let hits = &mut p.hits;
     p.paths.retain(|path| {
         let stays = !which(path);
         if !stays {
+            hits.add(path.call, glue::hits(path.code.slot.index()));
             code.retire_path(path, quiesced);
         }
         stays

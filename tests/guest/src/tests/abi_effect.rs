@@ -10,7 +10,8 @@ use crate::{area, ensure, same};
 use std::time::Duration;
 
 area!("abi":
-    enabled_global, enabled_per_process, detach_running, attach_sleeping, state_texts, path_files, profile_counts, stats_are_numbers, stats_move, many_processes,
+    enabled_global, enabled_per_process, detach_running, attach_sleeping, state_texts, path_files, profile_counts, stats_are_numbers, stats_move, many_processes, without_says_why,
+    exited_remembers,
 );
 
 fn enabled_global(lab: &Lab) -> Res {
@@ -312,4 +313,75 @@ fn many_processes(lab: &Lab) -> Res {
     );
     let rig = lab.rig()?;
     lab.fast_again(&rig.p)
+}
+
+/// A descriptor that has no path is listed with the reason, until it is forgotten.
+fn without_says_why(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let _me = lab.attach()?;
+    let null = sys::open("/dev/null", libc::O_WRONLY, 0)?;
+    let want = format!("{null}.write: there is no path for this kind of file");
+    let file = format!("processes/{}/without", sys::getpid());
+    let told = poll_until(Duration::from_secs(10), || {
+        sys::write(null, b"x").ok()?;
+        let text = sysfs::get(&file).ok()?;
+        text.lines().any(|line| line == want).then_some(())
+    });
+    ensure!(told.is_some(), "without: {:?}", sysfs::get(&file));
+    sys::close(null)?;
+    Ok(())
+}
+
+/// Hits are remembered after the end, those of paths that were made anew meanwhile included.
+fn exited_remembers(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let board = crate::proc::Board::new()?;
+    let mut kid = Kid::spawn(|| {
+        let work = || -> Res<(u64, u64)> {
+            let rig = lab.rig()?;
+            let sum = |s: (u64, u64)| {
+                (
+                    s.0 + lab.hits(rig.p.r, Call::Read),
+                    s.1 + lab.hits(rig.p.w, Call::Write),
+                )
+            };
+            let first = sum((0, 0));
+            for on in ["0", "1"] {
+                sysfs::set("profile", on)?;
+            }
+            lab.warm(&rig.p)?;
+            (0..200u8).try_for_each(|i| echo(rig.p.r, rig.p.w, &[i]))?;
+            let both = sum(first);
+            // It ends attached.
+            std::mem::forget(rig);
+            Ok(both)
+        };
+        match work() {
+            Ok((read, write)) => {
+                board.put(0, read);
+                board.put(1, write);
+                0
+            }
+            Err(_) => 1,
+        }
+    })?;
+    same!(
+        kid.wait(Duration::from_secs(20)),
+        Some(Ended::Exit(0)),
+        "the child"
+    );
+    let pid = kid.pid;
+    let gone = poll_until(Duration::from_secs(5), || {
+        sysfs::state(pid).is_err().then_some(())
+    });
+    ensure!(gone.is_some(), "processes/{pid} is still there");
+    let want = format!("{pid} read {} write {}", board.word(0), board.word(1));
+    let text = sysfs::get("exited")?;
+    same!(
+        text.lines().next(),
+        Some(want.as_str()),
+        "the first line of exited"
+    );
+    ensure!(board.word(0) > 200 && board.word(1) > 200, "{want}");
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //! and pointers that no user may give.
 
 use super::abi::needs_module;
-use super::lab::{echo, Lab, Res, Stop};
+use super::lab::{echo, Lab, Res, Rig, Stop};
 use crate::proc::{Ended, Kid};
 use crate::sys;
 use crate::sysfs::{self, Call};
@@ -246,9 +246,16 @@ fn handed_descriptor(lab: &Lab) -> Res {
 fn code_is_hidden(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = lab.rig()?;
-    let code = sysfs::path(&sysfs::fd_file(sys::getpid(), rig.p.w, Call::Write, "code"));
-    ensure!(sys::read_file(&code).is_ok(), "root reads code");
-    in_child(|| without(CAP_SYSLOG).and_then(|()| refused("code", sys::read_file(&code))))?;
+    for file in ["code", "values"] {
+        is_hidden(&rig, file)?;
+    }
+    Ok(())
+}
+
+fn is_hidden(rig: &Rig, file: &str) -> Res {
+    let code = sysfs::path(&sysfs::fd_file(sys::getpid(), rig.p.w, Call::Write, file));
+    ensure!(sys::read_file(&code).is_ok(), "root reads {file}");
+    in_child(|| without(CAP_SYSLOG).and_then(|()| refused(file, sys::read_file(&code))))?;
     let rule = "/proc/sys/kernel/kptr_restrict";
     let before = sys::read_text(rule)?;
     let mut seen = Vec::new();
@@ -260,7 +267,7 @@ fn code_is_hidden(lab: &Lab) -> Res {
     same!(
         seen,
         [Ok(true), Ok(true), Err(Errno::EPERM)],
-        "code for root, by kptr_restrict"
+        "{file} for root, by kptr_restrict"
     );
     Ok(())
 }

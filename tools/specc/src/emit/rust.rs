@@ -52,7 +52,17 @@ fn facts_struct(out: &mut String, set: &Set) {
     for value in facts(set) {
         field(out, value);
     }
-    *out += "}\n\n";
+    *out += "}\n\n#[allow(dead_code)]\nimpl Facts {\n    /// Name of each, in order.\n    pub const NAMES: &'static [&'static str] = &[";
+    *out += &list(facts(set).iter().map(|v| format!("{:?}", v.name)));
+    *out += "];\n\n    /// The one at this place of [`Facts::NAMES`].\n    pub const fn get(&self, at: usize) -> u64 {\n        match at {\n";
+    for (at, value) in facts(set).iter().enumerate() {
+        let _ = writeln!(out, "            {at} => self.{},", value.name);
+    }
+    *out += "            _ => 0,\n        }\n    }\n\n    /// Changes the one at this place.\n    pub const fn set(&mut self, at: usize, value: u64) {\n        match at {\n";
+    for (at, value) in facts(set).iter().enumerate() {
+        let _ = writeln!(out, "            {at} => self.{} = value,", value.name);
+    }
+    *out += "            _ => {}\n        }\n    }\n}\n\n";
 }
 
 fn layout(out: &mut String, set: &Set) {
