@@ -118,16 +118,42 @@ pub fn emit_for(
     base: u64,
     out: &mut [u8; layout::PATH_SLOT],
 ) -> Result<PathCode, Reason> {
-    if i32::try_from(instance.fd).is_err() {
-        return Err(Reason::DescriptorNumber);
-    }
     let mut masm = Masm::new(ground, profile, out, base);
-    let entry = match kind {
-        PathKind::PipeWrite => pipe_write::emit(&mut masm, facts, instance),
-        PathKind::PipeRead => pipe_read::emit(&mut masm, facts, instance),
-    };
+    let entry = emit_into(&mut masm, kind, facts, instance)?;
     Ok(PathCode {
         entry,
         len: masm.finish()?,
     })
+}
+
+fn emit_into(
+    m: &mut Masm<'_>,
+    kind: PathKind,
+    facts: &specs::Facts,
+    instance: &Instance,
+) -> Result<u64, Reason> {
+    if i32::try_from(instance.fd).is_err() {
+        return Err(Reason::DescriptorNumber);
+    }
+    Ok(match kind {
+        PathKind::PipeWrite => pipe_write::emit(m, facts, instance),
+        PathKind::PipeRead => pipe_read::emit(m, facts, instance),
+    })
+}
+
+/// [`emit`], and which verb wrote what, for people who read it.
+#[cfg(synthjit_verbs)]
+pub fn emit_told(
+    kind: PathKind,
+    facts: &specs::Facts,
+    instance: &Instance,
+    ground: &Ground,
+    base: u64,
+    out: &mut [u8; layout::PATH_SLOT],
+) -> Result<(PathCode, super::x86::verbs::Verbs), Reason> {
+    let mut masm = Masm::new(ground, Profile::Kernel, out, base);
+    let entry = emit_into(&mut masm, kind, facts, instance)?;
+    let verbs = masm.verbs().clone();
+    let len = masm.finish()?;
+    Ok((PathCode { entry, len }, verbs))
 }

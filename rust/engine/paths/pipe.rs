@@ -214,7 +214,7 @@ impl<'a> Pipe<'a> {
         give_back_user: impl Fn(&mut Masm<'_>),
     ) {
         let (k, side) = (self.known, &self.side);
-        m.place(self.exits.end);
+        m.place_as(self.exits.end, "end");
         m.set(OWNER, self.instance.task);
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.add64_to(field(OWNER, side.bytes), side.done);
@@ -230,7 +230,7 @@ impl<'a> Pipe<'a> {
         // tail (prepare_to_wait_event, poll_wait): either the waiter sees what was done here, or this sees the waiter.
         waiters(m);
         m.different(self.exits.tail_wake);
-        m.place(self.exits.leave);
+        m.place_as(self.exits.leave, "leave");
         m.copy_reg(RESULT, side.done);
         give_back_user(m);
         m.set(FD, u64::from(self.instance.fd));
@@ -243,18 +243,18 @@ impl<'a> Pipe<'a> {
     /// The code that seldom runs.
     pub(super) fn cold(&self, m: &mut Masm<'_>) {
         let (k, exits) = (self.known, &self.exits);
-        m.place(exits.fault);
+        m.place_as(exits.fault, "fault");
         if self.side.writes {
             // The copy moved the source by what it has done: count less rest.
             m.add_reg(SOURCE, LEFT);
             m.sub_reg(SOURCE, COUNT);
         }
-        m.place(exits.bail_locked);
+        m.place_as(exits.bail_locked, "bail_locked");
         m.set(OWNER, self.instance.task);
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.zero();
         m.unlock(field(PIPE, k.pipe_mutex_owner), exits.contended.into());
-        m.place(exits.bail);
+        m.place_as(exits.bail, "bail");
         if !self.side.writes {
             m.restore(USER);
         }
@@ -265,20 +265,20 @@ impl<'a> Pipe<'a> {
         m.leave_kernel(k.tss_sp2);
         m.exit_to_stock();
 
-        m.place(exits.changed);
+        m.place_as(exits.changed, "changed");
         self.arguments(m);
         m.call(m.ground().learn_thunk);
         m.go(exits.bail);
 
-        m.place(exits.contended);
+        m.place_as(exits.contended, "contended");
         self.begin_tail(m, tail::UNLOCK | tail::NOTHING_ELSE);
         self.finish_tail(m, exits.bail);
-        m.place(exits.tail_unlock);
+        m.place_as(exits.tail_unlock, "tail_unlock");
         self.begin_tail(m, tail::UNLOCK);
         m.go(exits.tail);
-        m.place(exits.tail_wake);
+        m.place_as(exits.tail_wake, "tail_wake");
         self.begin_tail(m, 0);
-        m.place(exits.tail);
+        m.place_as(exits.tail, "tail");
         self.finish_tail(m, exits.leave);
     }
 

@@ -63,13 +63,13 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 
     m.copy_reg(SOURCE, COUNT);
     m.go(p.exits.end);
 
-    m.place(cases.more);
+    m.place_as(cases.more, "more");
     more_than_buffer(m, &p, cases.all);
     second_spare_page(m, &p, &k, cases);
     p.cold(m);
 
     let start = m.offset();
-    m.place(cases.not_part);
+    m.place_as(cases.not_part, "not_part");
     all_of_buffer(m, &p, &k, cases);
     p.copy_at(m, start, layout::COPY_SITE_B);
     commit_empty_buffer(m, &p, &k, cases);
@@ -107,7 +107,7 @@ fn part_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: C
 fn all_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
     let bail = Target::from(p.exits.bail_locked);
     m.above(cases.more);
-    m.place(cases.all);
+    m.place_as(cases.all, "all");
     // A pipe that is full no more wakes its writers: stock path.
     m.compare32(SOURCE, p.pipe(k.pipe_max_usage));
     m.above_or_equal(bail);
@@ -115,7 +115,7 @@ fn all_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Ca
     m.load64(SOURCE, field(RING, k.buf_page));
     m.guard_eq32(field(SOURCE, k.page_refcount), 1, bail);
     m.guard_eq(p.pipe(k.pipe_tmp_page), 0, cases.second_place.into());
-    m.place(cases.placed);
+    m.place_as(cases.placed, "placed");
     p.source(m);
 }
 
@@ -126,17 +126,17 @@ fn commit_empty_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cas
     m.load64(DEST, field(RING, k.buf_page));
     m.guard_eq(p.pipe(k.pipe_tmp_page), 0, cases.keep_second.into());
     m.store64(p.pipe(k.pipe_tmp_page), DEST);
-    m.place(cases.kept);
+    m.place_as(cases.kept, "kept");
     m.inc32(p.pipe(k.pipe_tail));
 }
 
 /// A pipe keeps two spare pages. The mutex is held from the look at the places to the store.
 fn second_spare_page(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
     let second = p.pipe(k.pipe_tmp_page.wrapping_add(SPARE_PAGE));
-    m.place(cases.second_place);
+    m.place_as(cases.second_place, "second_place");
     m.guard_eq(second, 0, p.exits.bail_locked.into());
     m.go(cases.placed);
-    m.place(cases.keep_second);
+    m.place_as(cases.keep_second, "keep_second");
     m.store64(second, DEST);
     m.go(cases.kept);
 }

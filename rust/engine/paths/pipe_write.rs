@@ -39,7 +39,7 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 
     );
 
     let start = m.offset();
-    m.place(merge);
+    m.place_as(merge, "merge");
     behind_last(m, &p, &k);
     p.copy_at(m, start, layout::COPY_SITE_B);
     m.add32_to(field(RING, k.buf_len), COUNT);

@@ -13,36 +13,43 @@ use super::regs::{Reg, COUNT, LEFT, OWNER, ZERO};
 impl Masm<'_> {
     /// To `target`.
     pub fn go(&mut self, target: impl Into<Target>) {
+        self.verb("go");
         self.asm.jmp(target.into());
     }
 
     /// To `target` if the last comparison said equal, or the last result was zero.
     pub fn equal(&mut self, target: impl Into<Target>) {
+        self.verb("equal");
         self.asm.jcc(Cond::Equal, target.into());
     }
 
     /// To `target` if the last comparison said different, or the last result was not zero.
     pub fn different(&mut self, target: impl Into<Target>) {
+        self.verb("different");
         self.asm.jcc(Cond::NotEqual, target.into());
     }
 
     /// To `target` if the last comparison said above.
     pub fn above(&mut self, target: impl Into<Target>) {
+        self.verb("above");
         self.asm.jcc(Cond::Above, target.into());
     }
 
     /// To `target` if the last comparison said below.
     pub fn below(&mut self, target: impl Into<Target>) {
+        self.verb("below");
         self.asm.jcc(Cond::Below, target.into());
     }
 
     /// To `target` if the last comparison said above or equal.
     pub fn above_or_equal(&mut self, target: impl Into<Target>) {
+        self.verb("above_or_equal");
         self.asm.jcc(Cond::AboveEqual, target.into());
     }
 
     /// To `target` if `map` has the bit that `index`, below 64, is the number of. `scratch` is made `after` again.
     pub fn in_map(&mut self, map: u64, index: Reg, scratch: Reg, after: u64, target: Target) {
+        self.verb("in_map");
         self.set(scratch, map);
         self.asm.bit_test64(scratch, index);
         // A move leaves the flags as they are.
@@ -52,77 +59,89 @@ impl Masm<'_> {
 
     /// Compares all 64 bits of `reg` with a sign-extended constant.
     pub fn compare_constant(&mut self, reg: Reg, value: u64) {
+        self.verb("compare_constant");
         let imm = self.fits(value);
         self.asm.cmp64_reg_imm(reg, imm);
     }
 
     /// Compares 64 bits of two registers.
     pub fn compare(&mut self, reg: Reg, with: Reg) {
+        self.verb("compare");
         self.asm.cmp64(reg, with);
     }
 
     /// Compares 32 bits of `reg` with a field.
     pub fn compare32(&mut self, reg: Reg, with: Field) {
+        self.verb("compare32");
         let mem = self.mem(with);
         self.asm.cmp32_mem(reg, mem);
     }
 
     /// Compares a 64-bit field with zero.
     pub fn compare_zero64(&mut self, field: Field) {
+        self.verb("compare_zero64");
         let mem = self.mem(field);
         self.asm.cmp64_imm(mem, 0);
     }
 
     /// To `exit` if the user's flags have a bit of `mask`.
     pub fn guard_user_flags_clear(&mut self, mask: u64, exit: Target) {
+        self.verb("guard_user_flags_clear");
         let mask = self.imm32(mask);
         self.asm.test_r11(mask as u32);
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// To `exit` if the 32-bit field has a bit of `mask`.
     pub fn guard_clear(&mut self, field: Field, mask: u64, exit: Target) {
+        self.verb("guard_clear");
         let (mem, mask) = (self.mem(field), self.imm32(mask));
         self.asm.test32_imm(mem, mask);
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// To `exit` if the 32-bit field has no bit of `mask`.
     pub fn guard_set(&mut self, field: Field, mask: u64, exit: Target) {
+        self.verb("guard_set");
         let (mem, mask) = (self.mem(field), self.imm32(mask));
         self.asm.test32_imm(mem, mask);
-        self.equal(exit);
+        self.asm.jcc(Cond::Equal, exit);
     }
 
     /// To `exit` if the 64-bit field is not `value`, which sign-extends from 32 bits.
     pub fn guard_eq(&mut self, field: Field, value: u64, exit: Target) {
+        self.verb("guard_eq");
         let (mem, imm) = (self.mem(field), self.fits(value));
         self.asm.cmp64_imm(mem, imm);
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// To `exit` if the 32-bit field is not `value`.
     pub fn guard_eq32(&mut self, field: Field, value: u64, exit: Target) {
+        self.verb("guard_eq32");
         let (mem, imm) = (self.mem(field), self.imm32(value));
         self.asm.cmp32_imm(mem, imm);
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// To `exit` if the 32-bit field is zero.
     pub fn guard_not_zero32(&mut self, field: Field, exit: Target) {
+        self.verb("guard_not_zero32");
         let mem = self.mem(field);
         self.asm.cmp32_imm(mem, 0);
-        self.equal(exit);
+        self.asm.jcc(Cond::Equal, exit);
     }
 
     /// To `exit` if `reg` is zero.
     pub fn guard_not_null(&mut self, reg: Reg, exit: Target) {
+        self.verb("guard_not_null");
         self.asm.test64(reg, reg);
-        self.equal(exit);
+        self.asm.jcc(Cond::Equal, exit);
     }
 
     /// To `exit` unless 1 <= `count` <= `max`; `scratch` is lost.
     pub fn guard_count(&mut self, count: Reg, scratch: Reg, max: u64, exit: Target) {
+        self.verb("guard_count");
         self.asm.lea(
             scratch,
             Mem {
@@ -130,12 +149,14 @@ impl Masm<'_> {
                 offset: -1,
             },
         );
-        self.compare_constant(scratch, max.wrapping_sub(1));
-        self.above(exit);
+        let most = self.fits(max.wrapping_sub(1));
+        self.asm.cmp64_reg_imm(scratch, most);
+        self.asm.jcc(Cond::Above, exit);
     }
 
     /// To `exit` if the list whose head is `list` has members; `scratch` is lost.
     pub fn guard_list_empty(&mut self, list: Field, scratch: Reg, exit: Target) {
+        self.verb("guard_list_empty");
         let mem = self.mem(list);
         self.asm.lea(scratch, mem);
         self.asm.cmp64_mem(
@@ -145,44 +166,50 @@ impl Masm<'_> {
                 offset: 0,
             },
         );
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// Takes a free mutex for `task`, or goes to `exit`. rax is lost. Acquires, being a locked instruction.
     pub fn try_lock(&mut self, owner: Field, task: Reg, exit: Target) {
+        self.verb("try_lock");
         let mem = self.mem(owner);
         self.asm.xor32(OWNER, OWNER);
         self.asm.lock_cmpxchg64(mem, task);
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// Gives a mutex back, or goes to `exit` if somebody waits for it. [`OWNER`] must hold the task and [`ZERO`] zero.
     /// Releases, and orders what follows after all stores before: a full barrier.
     pub fn unlock(&mut self, owner: Field, exit: Target) {
+        self.verb("unlock");
         let mem = self.mem(owner);
         self.asm.lock_cmpxchg64(mem, ZERO);
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// Sets [`ZERO`].
     pub fn zero(&mut self) {
+        self.verb("zero");
         self.asm.xor32(ZERO, ZERO);
     }
 
     /// Begins a copy whose length is in rdx.
     pub fn copy_count(&mut self) {
+        self.verb("copy_count");
         self.asm.move32(LEFT, COUNT);
     }
 
     /// Copies [`LEFT`] bytes between user memory and a page. This must be the offset `site`: a fault continues at the
     /// instruction behind it, with what is left in [`LEFT`]. Goes to `exit` if anything is left.
     pub fn copy(&mut self, site: usize, exit: Target) {
+        self.verb("copy");
         if self.offset() != site {
             self.asm.buf.fail(Reason::Layout);
         }
         self.asm.rep_movsb();
         self.close_user_memory();
+        self.verb("copy");
         self.asm.test32(LEFT, LEFT);
-        self.different(exit);
+        self.asm.jcc(Cond::NotEqual, exit);
     }
 }

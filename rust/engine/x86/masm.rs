@@ -11,6 +11,8 @@ use super::super::Ground;
 use super::asm::{Asm, Cond, Mem};
 use super::buf::{Buf, Label, Target};
 use super::regs::Reg;
+#[cfg(synthjit_verbs)]
+use super::verbs::Verbs;
 
 /// Where code runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +39,16 @@ pub const fn field(base: Reg, offset: u64) -> Field {
     Field { base, offset }
 }
 
+/// What data in the code is noted as.
+pub const CONSTANT: &str = "constant";
+
 /// Verbs into a buffer.
 pub struct Masm<'a> {
     pub(super) asm: Asm<'a>,
     ground: &'a Ground,
     profile: Profile,
+    #[cfg(synthjit_verbs)]
+    verbs: Verbs,
 }
 
 impl<'a> Masm<'a> {
@@ -51,6 +58,8 @@ impl<'a> Masm<'a> {
             asm: Asm::new(Buf::new(out, base)),
             ground,
             profile,
+            #[cfg(synthjit_verbs)]
+            verbs: Verbs::new(),
         }
     }
 
@@ -77,7 +86,27 @@ impl<'a> Masm<'a> {
     /// Moves what was emitted since offset `start` so that it ends at offset `end`. Returns its address.
     pub fn slide(&mut self, start: usize, end: usize) -> u64 {
         let now = self.asm.buf.slide(start, end);
+        #[cfg(synthjit_verbs)]
+        self.verbs.slide(start, now.wrapping_sub(start));
         self.address().wrapping_sub(end.wrapping_sub(now) as u64)
+    }
+
+    /// Notes that what comes next is the work of `verb`.
+    #[cfg(synthjit_verbs)]
+    pub(super) fn verb(&mut self, verb: &'static str) {
+        let at = self.offset();
+        self.verbs.note(at, verb);
+    }
+
+    /// The kernel has no use for it.
+    #[cfg(not(synthjit_verbs))]
+    #[inline(always)]
+    pub(super) fn verb(&mut self, _: &'static str) {}
+
+    /// Which verb wrote what.
+    #[cfg(synthjit_verbs)]
+    pub fn verbs(&self) -> &Verbs {
+        &self.verbs
     }
 
     /// Ends the code. Returns its length, or why there is none.
@@ -95,8 +124,25 @@ impl<'a> Masm<'a> {
         self.asm.place(label);
     }
 
+    /// Places `label` here, and tells people what the place is called.
+    pub fn place_as(&mut self, label: Label, name: &'static str) {
+        self.place(label);
+        self.name(name);
+    }
+
+    #[cfg(synthjit_verbs)]
+    fn name(&mut self, name: &'static str) {
+        let at = self.offset();
+        self.verbs.name(at, name);
+    }
+
+    #[cfg(not(synthjit_verbs))]
+    #[inline(always)]
+    fn name(&mut self, _: &'static str) {}
+
     /// A 64-bit constant that code refers to.
     pub fn constant(&mut self, value: u64) -> Target {
+        self.verb(CONSTANT);
         let label = self.label();
         self.place(label);
         self.asm.data64(value);
@@ -132,52 +178,61 @@ impl<'a> Masm<'a> {
 
     /// Loads 64 bits.
     pub fn load64(&mut self, reg: Reg, from: Field) {
+        self.verb("load64");
         let mem = self.mem(from);
         self.asm.load64(reg, mem);
     }
 
     /// Loads 32 bits, zero-extended.
     pub fn load32(&mut self, reg: Reg, from: Field) {
+        self.verb("load32");
         let mem = self.mem(from);
         self.asm.load32(reg, mem);
     }
 
     /// Loads 64 bits from a fixed address into rax.
     pub fn load_rax(&mut self, address: u64) {
+        self.verb("load_rax");
         self.asm.load_rax_absolute(address);
     }
 
     /// Stores 64 bits.
     pub fn store64(&mut self, to: Field, reg: Reg) {
+        self.verb("store64");
         let mem = self.mem(to);
         self.asm.store64(mem, reg);
     }
 
     /// Stores 32 bits.
     pub fn store32(&mut self, to: Field, reg: Reg) {
+        self.verb("store32");
         let mem = self.mem(to);
         self.asm.store32(mem, reg);
     }
 
     /// Stores an address of kernel text or data, which sign-extends from 32 bits.
     pub fn store_address(&mut self, to: Field, address: u64) {
+        self.verb("store_address");
         let (mem, imm) = (self.mem(to), self.fits(address));
         self.asm.store64_imm(mem, imm);
     }
 
     /// Stores a 32-bit constant.
     pub fn store_constant32(&mut self, to: Field, value: u64) {
+        self.verb("store_constant32");
         let (mem, imm) = (self.mem(to), self.imm32(value));
         self.asm.store32_imm(mem, imm);
     }
 
     /// `to = from`, 64 bits.
     pub fn copy_reg(&mut self, to: Reg, from: Reg) {
+        self.verb("copy_reg");
         self.asm.move64(to, from);
     }
 
     /// `reg = value`, in the shortest form that holds it.
     pub fn set(&mut self, reg: Reg, value: u64) {
+        self.verb("set");
         match u32::try_from(value) {
             Ok(value) => self.asm.set32(reg, value),
             Err(_) => self.asm.set64(reg, value),
@@ -186,11 +241,13 @@ impl<'a> Masm<'a> {
 
     /// Keeps `reg` on the kernel stack.
     pub fn save(&mut self, reg: Reg) {
+        self.verb("save");
         self.asm.push(reg);
     }
 
     /// Undoes the last [`Masm::save`].
     pub fn restore(&mut self, reg: Reg) {
+        self.verb("restore");
         self.asm.pop(reg);
     }
 
@@ -198,76 +255,89 @@ impl<'a> Masm<'a> {
 
     /// `field += reg`, 64 bits.
     pub fn add64_to(&mut self, to: Field, reg: Reg) {
+        self.verb("add64_to");
         let mem = self.mem(to);
         self.asm.add64_to(mem, reg);
     }
 
     /// `field += reg`, 32 bits.
     pub fn add32_to(&mut self, to: Field, reg: Reg) {
+        self.verb("add32_to");
         let mem = self.mem(to);
         self.asm.add32_to(mem, reg);
     }
 
     /// `field -= reg`, 32 bits.
     pub fn sub32_from(&mut self, from: Field, reg: Reg) {
+        self.verb("sub32_from");
         let mem = self.mem(from);
         self.asm.sub32_from(mem, reg);
     }
 
     /// `field += 1`, 64 bits.
     pub fn inc64(&mut self, field: Field) {
+        self.verb("inc64");
         let mem = self.mem(field);
         self.asm.inc64(mem);
     }
 
     /// `field += 1`, 32 bits.
     pub fn inc32(&mut self, field: Field) {
+        self.verb("inc32");
         let mem = self.mem(field);
         self.asm.inc32(mem);
     }
 
     /// `field -= 1`, 32 bits.
     pub fn dec32(&mut self, field: Field) {
+        self.verb("dec32");
         let mem = self.mem(field);
         self.asm.dec32(mem);
     }
 
     /// `reg += field`, 32 bits, the upper half cleared.
     pub fn add32(&mut self, reg: Reg, field: Field) {
+        self.verb("add32");
         let mem = self.mem(field);
         self.asm.add32_mem(reg, mem);
     }
 
     /// `reg -= field`, 32 bits, the upper half cleared.
     pub fn sub32(&mut self, reg: Reg, field: Field) {
+        self.verb("sub32");
         let mem = self.mem(field);
         self.asm.sub32_mem(reg, mem);
     }
 
     /// `reg += other`, 64 bits.
     pub fn add_reg(&mut self, reg: Reg, other: Reg) {
+        self.verb("add_reg");
         self.asm.add64(reg, other);
     }
 
     /// `reg -= other`, 64 bits.
     pub fn sub_reg(&mut self, reg: Reg, other: Reg) {
+        self.verb("sub_reg");
         self.asm.sub64(reg, other);
     }
 
     /// `page |= field`: the low 12 bits of a page's address are free for an offset below 4096.
     pub fn add_offset_in_page(&mut self, page: Reg, offset: Field) {
+        self.verb("add_offset_in_page");
         let mem = self.mem(offset);
         self.asm.or16_mem(page, mem);
     }
 
     /// `reg |= field`, 64 bits.
     pub fn or64(&mut self, reg: Reg, field: Field) {
+        self.verb("or64");
         let mem = self.mem(field);
         self.asm.or64_mem(reg, mem);
     }
 
     /// `reg |= field ^ address of field`: stays zero if a list head points at itself.
     pub fn list_difference(&mut self, reg: Reg, list: Field) {
+        self.verb("list_difference");
         let mem = self.mem(list);
         self.asm.lea(reg, mem);
         self.asm.xor64_mem(
@@ -289,6 +359,7 @@ impl<'a> Masm<'a> {
         element: u64,
         array: Field,
     ) {
+        self.verb("ring_element");
         let (index, size) = (self.mem(index), self.mem(size));
         self.asm.load32(reg, size);
         self.asm.dec32_reg(reg);
@@ -305,6 +376,7 @@ impl<'a> Masm<'a> {
         element: u64,
         array: Field,
     ) {
+        self.verb("ring_element_before");
         let size = self.mem(size);
         self.asm.load32(scratch, size);
         self.asm.dec32_reg(scratch);
@@ -321,6 +393,7 @@ impl<'a> Masm<'a> {
 
     /// `page` turns from the address of a `struct page` into that of the page: shifted, plus the value at `bias`.
     pub fn page_address(&mut self, page: Reg, shift: u64, bias: Target) {
+        self.verb("page_address");
         let bits = self.fits(shift);
         self.asm.shl64(page, bits);
         self.asm.add64_at(page, bias);
@@ -329,6 +402,7 @@ impl<'a> Masm<'a> {
     /// [`Masm::page_address`], and to `exit` if there is no page. The shift leaves zero of a null pointer only: addresses
     /// of `struct page` have low bits set within their 46 significant ones.
     pub fn guard_page_address(&mut self, page: Reg, shift: u64, bias: Target, exit: Target) {
+        self.verb("guard_page_address");
         let bits = self.fits(shift);
         self.asm.shl64(page, bits);
         self.asm.jcc(Cond::Equal, exit);
@@ -339,6 +413,7 @@ impl<'a> Masm<'a> {
 
     /// From user space's per-CPU base and stack to the kernel's; `scratch_word` is where the stock entry keeps rsp too.
     pub fn enter_kernel(&mut self, scratch_word: u64, stack: u64) {
+        self.verb("enter_kernel");
         let offset = self.fits(scratch_word);
         match self.profile {
             Profile::Kernel => {
@@ -355,6 +430,7 @@ impl<'a> Masm<'a> {
 
     /// Undoes [`Masm::enter_kernel`].
     pub fn leave_kernel(&mut self, scratch_word: u64) {
+        self.verb("leave_kernel");
         let offset = self.fits(scratch_word);
         match self.profile {
             Profile::Kernel => {
@@ -370,21 +446,25 @@ impl<'a> Masm<'a> {
 
     /// To the stock entry, all registers as at SYSCALL.
     pub fn exit_to_stock(&mut self) {
+        self.verb("exit_to_stock");
         self.asm.jmp(Target::Address(self.ground.stock_entry));
     }
 
     /// Calls a static routine of the module.
     pub fn call(&mut self, address: u64) {
+        self.verb("call");
         self.asm.call(Target::Address(address));
     }
 
     /// Adds one to a counter that other CPUs count on as well.
     pub fn count_shared(&mut self, counter: u64) {
+        self.verb("count_shared");
         self.asm.lock_inc64_at(Target::Address(counter));
     }
 
     /// Adds one to a counter of this path alone.
     pub fn count_own(&mut self, counter: u64) {
+        self.verb("count_own");
         self.asm.inc64_at(Target::Address(counter));
     }
 }

@@ -6,6 +6,7 @@
 //! a landing mark where LSTAR points, an address that stays in bounds under speculation, user memory opened only around
 //! the copy, buffers cleared before user space, and a trap behind `sysret`.
 
+use super::asm::Cond;
 use super::buf::Target;
 use super::masm::{Masm, Profile};
 use super::regs::Reg;
@@ -13,6 +14,7 @@ use super::regs::Reg;
 impl Masm<'_> {
     /// Marks a place that the CPU may reach by an indirect branch.
     pub fn landing(&mut self) {
+        self.verb("landing");
         if self.ground().ibt {
             self.asm.endbr64();
         }
@@ -21,13 +23,15 @@ impl Masm<'_> {
     /// Goes to `exit` if `pointer` is above the value at `max`; when the branch is mispredicted the pointer becomes that
     /// value, so that nothing above is touched even under speculation.
     pub fn guard_user_pointer(&mut self, pointer: Reg, max: Target, exit: Target) {
+        self.verb("guard_user_pointer");
         self.asm.cmp64_at(pointer, max);
-        self.above(exit);
+        self.asm.jcc(Cond::Above, exit);
         self.asm.cmova64_at(pointer, max);
     }
 
     /// Allows access to user memory, if the CPU otherwise forbids it.
     pub fn open_user_memory(&mut self) {
+        self.verb("open_user_memory");
         if self.ground().smap {
             match self.profile() {
                 Profile::Kernel => self.asm.stac(),
@@ -38,6 +42,7 @@ impl Masm<'_> {
 
     /// Ends what [`Masm::open_user_memory`] began.
     pub fn close_user_memory(&mut self) {
+        self.verb("close_user_memory");
         if self.ground().smap {
             match self.profile() {
                 Profile::Kernel => self.asm.clac(),
@@ -49,6 +54,7 @@ impl Masm<'_> {
     /// The last instructions in the kernel: clear CPU buffers if need be, `sysret`, and a trap that stops straight-line
     /// speculation behind it.
     pub fn return_to_user(&mut self) {
+        self.verb("return_to_user");
         let ground = *self.ground();
         if ground.verw {
             self.asm.verw_at(Target::Address(ground.verw_sel));

@@ -10,3 +10,5 @@ mod guard;
 pub mod masm;
 pub mod mitigation;
 pub mod regs;
+#[cfg(synthjit_verbs)]
+pub mod verbs;
