@@ -37,6 +37,9 @@ enum Command {
     /// What tools start and look at: writes its number to a file, then does a known mixture of calls
     #[command(hide = true)]
     Workload { attach: String },
+    /// Sends so many bytes through a pipe of its own, one by one
+    #[command(hide = true)]
+    Echoes { rounds: u32 },
     /// What an attached process becomes in the tests of exec
     #[command(hide = true)]
     ExecProbe {
@@ -57,6 +60,7 @@ fn main() {
         Command::Torture(args) => torture::main(&args),
         Command::TortureWorker { board, desk } => torture::resume(board, desk),
         Command::Workload { attach } => tests::tools::stream::main(&attach, tests::tools::WARM),
+        Command::Echoes { rounds } => tests::synthctl::echoes(rounds),
         Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),
     };
     std::process::exit(code);

@@ -1,8 +1,9 @@
 //! The command line. Completions and man pages are made from it too.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// What the man page says below the options.
 const EXIT_CODES: &str = "\
@@ -16,6 +17,14 @@ Exit codes:
   6  no such process, or it is not attached
   7  the kernel is locked down
   8  anything else; the message says what";
+
+/// What the man page of `run` says below the options.
+const RUN_CODES: &str = "\
+Exit codes:
+  that of CMD; 128 and the signal's number if a signal ended it
+  125  synthctl failed; the message says why
+  126  CMD cannot be run
+  127  there is no such program";
 
 /// Looks after synthjit: what can be specialised on this machine, what is, and why something is not
 #[derive(Debug, Parser)]
@@ -48,10 +57,44 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a command that is attached before its first instruction; tell at its end what it did
+    #[command(after_help = RUN_CODES)]
+    Run {
+        /// The command and its arguments
+        #[arg(
+            value_name = "CMD",
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        command: Vec<OsString>,
+    },
+    /// Explain a process, or the paths of one of its descriptors: spec, values, how each assumption is kept
+    Explain {
+        #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+        pid: i32,
+        fd: Option<u32>,
+    },
+    /// Show a path's code, with the verb that wrote each part and the names of what was baked in
+    Disasm {
+        #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+        pid: i32,
+        fd: u32,
+        /// If the descriptor has paths for both calls
+        #[arg(long)]
+        call: Option<Call>,
+    },
     /// Put everything on the stock path, now; processes stay attached
     Off,
     /// Undo off
     On,
+}
+
+/// A system call that can have paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Call {
+    Read,
+    Write,
 }
 
 /// Which processes are meant.

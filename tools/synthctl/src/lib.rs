@@ -7,6 +7,7 @@ pub mod cli;
 mod command;
 pub mod doctor;
 pub mod error;
+pub mod listing;
 pub mod machine;
 pub mod module;
 #[allow(unsafe_code)]
@@ -14,9 +15,11 @@ pub mod os;
 pub mod paint;
 pub mod process;
 pub mod reason;
+pub mod saved;
 pub mod status;
 pub mod target;
 pub mod text;
+pub mod values;
 
 use cli::{Cli, Command};
 use error::Error;
@@ -35,6 +38,11 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
         Command::Attach(target) => command::attach(&Module::open(&machine)?, &target),
         Command::Detach(target) => command::detach(&Module::open(&machine)?, &target),
         Command::Status { json } => command::status(&Module::open(&machine)?, json),
+        Command::Run { command } => command::run(&Module::open(&machine)?, &command),
+        Command::Explain { pid, fd } => command::explain(&Module::open(&machine)?, pid, fd),
+        Command::Disasm { pid, fd, call } => {
+            command::disasm(&Module::open(&machine)?, pid, fd, call)
+        }
         Command::Off => command::switch(&Module::open(&machine)?, false),
         Command::On => command::switch(&Module::open(&machine)?, true),
     }

@@ -85,6 +85,28 @@ impl<'a> Module<'a> {
         verdict.strip_prefix("refused: ").map(str::to_owned)
     }
 
+    /// A file that tells addresses of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or not for this user.
+    pub fn secret(&self, rest: &str) -> Result<Vec<u8>, Error> {
+        let path = format!("{ROOT}/{rest}");
+        self.machine.bytes(&path).map_err(|error| {
+            // Root is refused by lockdown and by kernel.kptr_restrict only (docs/sysfs.md).
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && process::may_administer(self.machine)
+            {
+                return Error::new(
+                    Kind::Lockdown,
+                    "generated code holds kernel addresses, which this kernel hides from root too",
+                    "boot without lockdown=confidentiality; sysctl kernel.kptr_restrict=1",
+                );
+            }
+            self.explain(&format!("cannot read {path}"), None, &error)
+        })
+    }
+
     /// Writes to a file.
     pub fn set(&self, rest: &str, text: &str) -> Result<(), Error> {
         self.machine

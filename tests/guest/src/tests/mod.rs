@@ -24,7 +24,7 @@ mod share;
 mod signals;
 mod step;
 mod switch;
-mod synthctl;
+pub mod synthctl;
 mod task;
 mod task_life;
 pub mod tools;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 area!("synthctl":
     doctor_finds_nothing, by_number, by_name, by_cgroup, status_for_people, status_for_programs, off_and_on, no_such_process,
-    kernel_thread, thread_number, some_of_many, not_root, not_loaded, );
+    kernel_thread, thread_number, some_of_many, not_root, run_counts, run_ends_like_the_command, run_attaches_first, explain_process,
+    explain_descriptor, explain_stock_descriptor, explain_unattached, disasm_names_everything, disasm_is_refused, not_loaded, );
 
 /// The same program on machines that the module refuses.
 pub mod refused {
@@ -291,6 +292,190 @@ fn not_root(_: &Lab) -> Res {
     nobody(&["off"], 4, "sudo synthctl")?;
     nobody(&["status"], 0, "platform available")?;
     nobody(&["doctor"], 1, "PROBLEM rights")
+}
+
+/// What the tests of `run` run.
+pub fn echoes(rounds: u32) -> i32 {
+    // Numbers that nothing had when the program started: what had no path is remembered for a while.
+    let high = |fd, to| sys::dup2(fd, to).map(|_| to);
+    let fds = Pipe::new(0).and_then(|p| Ok((high(p.r, 20)?, high(p.w, 21)?)));
+    let Ok((r, w)) = fds else { return 1 };
+    i32::from(!(0..rounds).all(|i| echo(r, w, &[i as u8]).is_ok()))
+}
+
+/// The number behind the words `before`.
+fn number(said: &str, before: &str) -> Res<u64> {
+    let rest = said.split_once(before).map_or("", |(_, rest)| rest);
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits
+        .parse()
+        .map_err(|_| Stop::Fail(format!("no number behind {before:?} in {said:?}")))
+}
+
+fn run_counts(_: &Lab) -> Res {
+    sysfs::set("profile", "0")?;
+    let said = does(&["run", "--", "/guest", "echoes", "5000"], "calls read")?;
+    let (read, write) = (number(&said, "hits read ")?, number(&said, "%), write ")?);
+    // The first calls teach the vector, and a timer sends some to the stock path.
+    for hits in [read, write] {
+        ensure!(
+            (4500..5000).contains(&hits),
+            "{hits} hits of 5000: {said:?}"
+        );
+    }
+    ensure!(number(&said, "calls read ")? >= 5000, "calls: {said:?}");
+    let saved = number(&said, "saved about ")?;
+    same!(saved, read * 780 + write * 799, "saved");
+    same!(sysfs::get("profile")?, "0", "profile, afterwards");
+    Ok(())
+}
+
+fn run_ends_like_the_command(_: &Lab) -> Res {
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
+        run(
+            Command::new(PROGRAM).args(["run", "/bin/sh", "-c", script]),
+            code,
+            "hits",
+        )?;
+    }
+    fails(&["run", "/none-such"], 127, "cannot run /none-such")?;
+    fails(&["run", "/proc"], 126, "cannot run /proc")?;
+    let mut nobody = Command::new(PROGRAM);
+    run(
+        nobody.args(["run", "/bin/true"]).uid(NOBODY).gid(NOBODY),
+        125,
+        "only root",
+    )
+    .map(drop)
+}
+
+fn run_attaches_first(_: &Lab) -> Res {
+    let script = "read state </sys/kernel/synthjit/processes/$$/state && echo it is $state";
+    does(&["run", "/bin/sh", "-c", script], "it is specialized").map(drop)
+}
+
+/// An attached process, specialised, and the descriptors of its pipe.
+fn specialized(name: &str) -> Res<(Echoer, String, String)> {
+    let a = Echoer::new(name)?;
+    does(&["attach", &a.pid()], "attached")?;
+    a.is_specialized()?;
+    let paths = sysfs::list(&format!("processes/{}/fds", a.pid()));
+    let fd = |call: &str| {
+        let name = paths.iter().find_map(|path| path.strip_suffix(call));
+        name.unwrap_or_default().to_owned()
+    };
+    Ok((a, fd(".read"), fd(".write")))
+}
+
+fn explain_process(_: &Lab) -> Res {
+    let (a, r, w) = specialized("plain")?;
+    let said = does(&["explain", &a.pid()], "plain: specialized")?;
+    for text in [
+        format!("{r} read: pipe_read"),
+        format!("{w} write: pipe_write"),
+    ] {
+        ensure!(said.contains(&text), "not {text:?}, but {said:?}");
+    }
+    sysfs::set("enabled", "0")?;
+    does(
+        &["explain", &a.pid()],
+        "stock path switched off for all processes cure:",
+    )
+    .map(drop)
+}
+
+fn explain_descriptor(_: &Lab) -> Res {
+    let (a, r, _) = specialized("plain")?;
+    let said = does(&["explain", &a.pid(), &r], "pipe_read")?;
+    let fd: u32 = r.parse().map_err(|_| Stop::Fail(r.clone()))?;
+    for text in [
+        "1 seen to be constant",
+        &format!("fd = {fd:#x}"),
+        "2 constant, but only the kernel knows it",
+        "pipe_head = 0x",
+        "3 likely constant, and kept so",
+        "pipeanon_fops = 0xffffffff",
+        "[guard: looked at on each call]",
+        "[watch: task_newtask",
+        "4 dynamic",
+        "The mutex is taken",
+    ] {
+        ensure!(said.contains(text), "not {text:?}, but {said:?}");
+    }
+    Ok(())
+}
+
+fn explain_stock_descriptor(_: &Lab) -> Res {
+    let kid = Kid::spawn(|| {
+        let Ok(fd) = sys::open("/dev/null", libc::O_WRONLY, 0).and_then(|fd| sys::dup2(fd, 9))
+        else {
+            return 1;
+        };
+        while sys::write(fd as i32, b"x").is_ok() {
+            crate::proc::nap(1);
+        }
+        1
+    })?;
+    let pid = kid.pid.to_string();
+    does(&["attach", &pid], "attached")?;
+    let why = "9 write: stock path there is no path for this kind of file cure:";
+    let told = poll_until(SOON, || does(&["explain", &pid, "9"], why).ok());
+    ensure!(
+        told.is_some(),
+        "explain says {:?}",
+        does(&["explain", &pid, "9"], "")
+    );
+    does(
+        &["explain", &pid, "0"],
+        "descriptor 0 has not been looked at",
+    )?;
+    fails(&["explain", &pid, "77"], 6, "has no descriptor 77")
+}
+
+fn explain_unattached(_: &Lab) -> Res {
+    fails(&["explain", "1"], 6, "process 1 is not attached")?;
+    fails(&["explain", "4194303"], 6, "no such process")
+}
+
+fn disasm_names_everything(_: &Lab) -> Res {
+    let (a, r, w) = specialized("plain")?;
+    for (fd, copied) in [(&r, "add rsi, [page_bias]"), (&w, "add rdi, [page_bias]")] {
+        let said = does(
+            &["disasm", &a.pid(), fd],
+            "entry: enter_kernel swapgs mov gs:[tss_sp2], rsp mov rsp, kernel_stack",
+        )?;
+        for text in [
+            "guard_eq cmp qword ptr [rdi+file_f_op], pipeanon_fops jne changed",
+            "guard_user_pointer cmp rsi, [user_ptr_max] ja bail",
+            copied,
+            "copy rep movsb",
+            "return_to_user sysretq",
+            "count_shared lock inc qword ptr [bailouts]",
+            "exit_to_stock jmp stock_entry",
+        ] {
+            ensure!(said.contains(text), "not {text:?}, but {said}");
+        }
+    }
+    fails(&["disasm", &a.pid(), "77"], 6, "has no path")
+}
+
+fn disasm_is_refused(_: &Lab) -> Res {
+    let (a, r, _) = specialized("plain")?;
+    let mut nobody = Command::new(PROGRAM);
+    run(
+        nobody
+            .args(["disasm", &a.pid(), &r])
+            .uid(NOBODY)
+            .gid(NOBODY),
+        4,
+        "only root",
+    )?;
+    let rule = "/proc/sys/kernel/kptr_restrict";
+    let before = sys::read_text(rule)?;
+    sys::write_text(rule, "2")?;
+    let refused = fails(&["disasm", &a.pid(), &r], 7, "hides from root too");
+    sys::write_text(rule, &before)?;
+    refused
 }
 
 fn not_loaded(_: &Lab) -> Res {

@@ -1,6 +1,13 @@
 //! What each command does and prints. The commands that need more room than a few lines have files of their own.
 
+mod disasm;
+mod explain;
+mod run;
 mod show;
+
+pub use disasm::disasm;
+pub use explain::explain;
+pub use run::run;
 
 use crate::cli::Target;
 use crate::doctor::{self, Verdict};

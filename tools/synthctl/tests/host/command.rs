@@ -41,8 +41,8 @@ fn status_tells_all_within_80_columns() {
     for line in [
         "kernel    7.2.12+deb13-amd64",
         "platform  available",
-        "98      sh              specialized",
-        "         1 write pipe:[382]          pipe_write        884       15996",
+        "99      sh              specialized",
+        "         1 write pipe:[382]          pipe_write        884       32552",
     ] {
         assert!(
             text.lines().any(|l| l == line),
@@ -55,7 +55,7 @@ fn status_tells_all_within_80_columns() {
 fn status_for_programs_has_every_key() {
     let machine = attached();
     machine.put(
-        "/sys/kernel/synthjit/processes/98/state",
+        "/sys/kernel/synthjit/processes/99/state",
         "stock: switched off for this process\n",
     );
     let output = synthctl(&machine, &["status", "--json"]);
@@ -65,7 +65,7 @@ fn status_for_programs_has_every_key() {
     assert_eq!(status["stats"]["attached"], 3);
     assert_eq!(status["paths"][1]["name"], "pipe_write");
     let process = &status["processes"][1];
-    assert_eq!(process["pid"], 98);
+    assert_eq!(process["pid"], 99);
     assert_eq!(process["comm"], "sh");
     assert_eq!(process["state"], "stock");
     assert_eq!(
@@ -75,7 +75,7 @@ fn status_for_programs_has_every_key() {
     let path = &process["paths"][0];
     assert_eq!((&path["fd"], &path["call"]), (&1.into(), &"write".into()));
     assert_eq!(path["object"], "pipe:[382]");
-    assert_eq!((&path["size"], &path["hits"]), (&884.into(), &15996.into()));
+    assert_eq!((&path["size"], &path["hits"]), (&884.into(), &32552.into()));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn names_and_cgroups_mean_processes() {
         &machine,
         &["attach", "--comm", "sh"],
         0,
-        "96 sh: attached 98 sh: attached",
+        "96 sh: attached 99 sh: attached",
     );
     expect(
         &machine,
@@ -121,14 +121,14 @@ fn names_and_cgroups_mean_processes() {
         6,
         "no process is called",
     );
-    machine.put("/sys/fs/cgroup/a/cgroup.procs", "99\n0\n");
+    machine.put("/sys/fs/cgroup/a/cgroup.procs", "100\n0\n");
     machine.put("/sys/fs/cgroup/a/b/cgroup.procs", "96\n");
     for path in ["a", "/a", "/sys/fs/cgroup/a"] {
         expect(
             &machine,
             &["detach", "--cgroup", path],
             0,
-            "96 sh: detached 99 cat: detached",
+            "96 sh: detached 100 cat: detached",
         );
     }
     expect(&machine, &["detach", "--cgroup", "c"], 6, "is no cgroup");
@@ -184,4 +184,97 @@ fn doctor_ends_with_the_number_of_problems() {
     expect(&machine, &["doctor"], 0, "no problem found");
     machine.put("/proc/self/status", "CapEff:\t0000000000000000\n");
     expect(&machine, &["doctor"], 1, "1 problem found");
+}
+
+#[test]
+fn explain_tells_the_four_classes() {
+    let machine = attached();
+    let output = synthctl(&machine, &["explain", "99", "1"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    for part in [
+        "99 sh: specialized\n1 write: pipe_write, 884 bytes, pipe:[382]\n",
+        "\n1  seen to be constant\n    fd = 0x1\n",
+        "\n2  constant, but only the kernel knows it\n",
+        "    pipe_head = 0x",
+        "\n3  likely constant, and kept so\n",
+        "      [watch: task_newtask, sched_process_exec, sched_process_exit]\n",
+        "      [guard: looked at on each call]\n",
+        "\n4  dynamic, read on each call\n",
+        "The mutex is taken.",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn explain_says_why_not() {
+    let machine = attached();
+    expect(
+        &machine,
+        &["explain", "100", "1"],
+        0,
+        "1 write: stock path there is no path for this kind of file cure:",
+    );
+    expect(
+        &machine,
+        &["explain", "100", "2"],
+        0,
+        "descriptor 2 has not been looked at",
+    );
+    expect(
+        &machine,
+        &["explain", "100", "5"],
+        6,
+        "process 100 has no descriptor 5",
+    );
+    expect(&machine, &["explain", "77"], 6, "there is no such process");
+    machine.put("/proc/77/comm", "other\n");
+    expect(
+        &machine,
+        &["explain", "77"],
+        6,
+        "not attached, so all of its calls take the stock path cure: synthctl attach 77",
+    );
+}
+
+#[test]
+fn disasm_fits_80_columns() {
+    let machine = attached();
+    let output = synthctl(&machine, &["disasm", "100", "0"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    assert!(text.starts_with("pipe_read of descriptor 0 of process 100, 865 bytes at 0xffffffffc0414000\nuser_ptr_max: 0x"), "{text}");
+    expect(
+        &machine,
+        &["disasm", "100", "0", "--call", "write"],
+        6,
+        "has no path cure: synthctl explain 100 0",
+    );
+    machine.put(
+        "/sys/kernel/synthjit/processes/100/fds/0.read/values",
+        "base 0x1\n",
+    );
+    expect(
+        &machine,
+        &["disasm", "100", "0"],
+        8,
+        "built with the module",
+    );
+}
+
+#[test]
+fn run_fails_with_codes_of_its_own() {
+    let machine = attached();
+    machine.put(
+        "/sys/kernel/synthjit/platform/trap_vector",
+        "refused: SELinux is active and decides about each read and write anew\n",
+    );
+    expect(&machine, &["run", "true"], 125, "SELinux is active");
 }

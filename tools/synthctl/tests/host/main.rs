@@ -2,4 +2,6 @@
 
 mod command;
 mod doctor;
+mod figures;
+mod listing;
 mod recorded;

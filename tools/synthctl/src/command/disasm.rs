@@ -1,0 +1,83 @@
+//! `synthctl disasm`: a path's code.
+
+use synthjit_engine::paths::PathKind;
+
+use crate::cli::Call;
+use crate::error::{Error, Kind};
+use crate::listing::{self, Line, Unlike};
+use crate::module::Module;
+use crate::paint::{GOOD, NOTE, STRONG};
+use crate::status::{Path, Process};
+use crate::values::Values;
+
+/// Columns for the verb.
+const VERB: usize = 24;
+
+/// Prints the code of a path.
+pub fn disasm(module: &Module<'_>, pid: i32, fd: u32, call: Option<Call>) -> Result<u8, Error> {
+    let path = choose(module, pid, fd, call)?;
+    let folder = format!("processes/{pid}/fds/{fd}.{}", path.call);
+    let code = module.secret(&format!("{folder}/code"))?;
+    let values = module.secret(&format!("{folder}/values"))?;
+    let values = Values::parse(&String::from_utf8_lossy(&values));
+    let kind = kind(&path.spec)?;
+    let lines = listing::list(kind, &values, &code).map_err(|unlike| {
+        let what = match unlike {
+            Unlike::Values => "the module tells other values than this synthctl knows",
+            Unlike::Code => "the module's code is not what this synthctl would make of its values, or it has just been made anew",
+        };
+        Error::new(
+            Kind::Other,
+            what,
+            "use the synthctl that was built with the module, or try again",
+        )
+    })?;
+    anstream::println!(
+        "{STRONG}{} of descriptor {fd} of process {pid}{STRONG:#}, {} bytes at {:#x}",
+        path.spec,
+        code.len(),
+        values.get("base").unwrap_or(0)
+    );
+    lines.iter().for_each(print);
+    Ok(0)
+}
+
+fn print(line: &Line) {
+    match line {
+        Line::Place(name) => anstream::println!("{NOTE}{name}:{NOTE:#}"),
+        Line::Constant { value, name } => anstream::println!("{NOTE}{name}:{NOTE:#} {value:#x}"),
+        Line::Instruction { verb, text } => {
+            anstream::println!("  {GOOD}{verb:VERB$}{GOOD:#}{text}");
+        }
+        Line::Gap(bytes) => anstream::println!("  {:VERB$}({bytes} bytes unused)", ""),
+    }
+}
+
+/// The kind of path that implements a spec.
+pub fn kind(spec: &str) -> Result<PathKind, Error> {
+    let of_spec = |kind: &PathKind| kind.spec().name == spec;
+    PathKind::ALL.into_iter().find(of_spec).ok_or_else(|| {
+        Error::new(
+            Kind::Other,
+            format!("this synthctl does not know the spec {spec:?}"),
+            "use the synthctl that was built with the module",
+        )
+    })
+}
+
+fn choose(module: &Module<'_>, pid: i32, fd: u32, call: Option<Call>) -> Result<Path, Error> {
+    let process = super::explain::process(module, pid)?;
+    let name = call.map(|call| match call {
+        Call::Read => "read",
+        Call::Write => "write",
+    });
+    let of_call = |path: &Path| path.fd == fd && name.is_none_or(|name| path.call == name);
+    let Process { paths, .. } = process;
+    paths.into_iter().find(of_call).ok_or_else(|| {
+        Error::new(
+            Kind::NoProcess,
+            format!("descriptor {fd} of process {pid} has no path"),
+            format!("synthctl explain {pid} {fd} says why"),
+        )
+    })
+}

@@ -1,0 +1,189 @@
+//! `synthctl run`: a command that is attached before its first instruction, and what it did.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind};
+use crate::machine::Machine;
+use crate::module::{Module, ROOT};
+use crate::os;
+use crate::paint::STRONG;
+use crate::saved;
+use crate::text::wrap;
+
+// As env(1) has them.
+const FAILED: u8 = 125;
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// How long the module may take to notice an end, which is a matter of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs the command; what it did goes to standard error. Returns its exit code, or one of this program's own.
+pub fn run(module: &Module<'_>, command: &[OsString]) -> Result<u8, Error> {
+    match attempt(module, command) {
+        Ok(code) => Ok(code),
+        Err((code, error)) => {
+            crate::paint::error(&error);
+            Ok(code)
+        }
+    }
+}
+
+fn attempt(module: &Module<'_>, command: &[OsString]) -> Result<u8, (u8, Error)> {
+    let own = |error| (FAILED, error);
+    let bailouts = module.number("stats/bailouts");
+    let profile = Profile::on(module).map_err(own)?;
+    let mut child = start(module, command)?;
+    let pid = i32::try_from(child.id()).unwrap_or(0);
+    os::leave_interrupts_to_the_command();
+    // It is not reaped yet, so /proc still has its counters and its number is not used again.
+    os::wait_for_end(pid).map_err(|error| own(other("cannot wait for the command", &error)))?;
+    let calls = Calls::read(module.machine, pid);
+    let hits = hits_of(module, pid);
+    let status = child
+        .wait()
+        .map_err(|error| own(other("cannot wait for the command", &error)))?;
+    drop(profile);
+    let bailouts = module.number("stats/bailouts").saturating_sub(bailouts);
+    report(module, &calls, hits, bailouts);
+    Ok(code(status))
+}
+
+/// Starts the command. The child attaches itself between fork and exec.
+fn start(module: &Module<'_>, command: &[OsString]) -> Result<Child, (u8, Error)> {
+    let [program, arguments @ ..] = command else {
+        return Err((FAILED, Error::new(Kind::Other, "no command", "")));
+    };
+    let attach = std::fs::OpenOptions::new()
+        .write(true)
+        .open(module.machine.path(format!("{ROOT}/attach")))
+        .map_err(|error| (FAILED, module.explain("cannot attach", None, &error)))?;
+    if let Some(reason) = module.refusal() {
+        let cure = crate::reason::cure(&reason);
+        let what = format!("this machine is refused: {reason}");
+        return Err((FAILED, Error::new(Kind::Refused, what, cure)));
+    }
+    let mut command = Command::new(program);
+    command.args(arguments);
+    os::attach_itself(&mut command, attach);
+    command.spawn().map_err(|error| {
+        let name = program.to_string_lossy();
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => NOT_FOUND,
+            _ => CANNOT_RUN,
+        };
+        (code, other(&format!("cannot run {name}"), &error))
+    })
+}
+
+fn other(what: &str, error: &io::Error) -> Error {
+    Error::new(Kind::Other, format!("{what}: {error}"), "")
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code & 0xff).unwrap_or(FAILED)
+}
+
+/// Hits are counted as long as this lives.
+struct Profile<'m>(Option<&'m Module<'m>>);
+
+impl<'m> Profile<'m> {
+    fn on(module: &'m Module<'m>) -> Result<Self, Error> {
+        if module.text("profile").is_ok_and(|text| text == "1") {
+            return Ok(Self(None));
+        }
+        module.set("profile", "1")?;
+        Ok(Self(Some(module)))
+    }
+}
+
+impl Drop for Profile<'_> {
+    fn drop(&mut self) {
+        if let Some(module) = self.0 {
+            // The module may be gone.
+            let _ = module.set("profile", "0");
+        }
+    }
+}
+
+/// Calls that read or wrote, by the kernel's own account.
+#[derive(Clone, Copy, Debug, Default)]
+struct Calls {
+    read: u64,
+    write: u64,
+}
+
+impl Calls {
+    fn read(machine: &Machine, pid: i32) -> Self {
+        let text = machine.text(format!("/proc/{pid}/io")).unwrap_or_default();
+        let of = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(0)
+        };
+        Self {
+            read: of("syscr"),
+            write: of("syscw"),
+        }
+    }
+}
+
+/// Hits of reads and writes of a process that has ended; `None` if it was detached before.
+fn hits_of(module: &Module<'_>, pid: i32) -> Option<[u64; 2]> {
+    let start = Instant::now();
+    while module.machine.has(format!("{ROOT}/processes/{pid}")) && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let text = module.text("exited").ok()?;
+    text.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        if words.next()?.parse() != Ok(pid) {
+            return None;
+        }
+        let (_, read) = (words.next()?, words.next()?.parse().ok()?);
+        let (_, write) = (words.next()?, words.next()?.parse().ok()?);
+        Some([read, write])
+    })
+}
+
+fn report(module: &Module<'_>, calls: &Calls, hits: Option<[u64; 2]>, bailouts: u64) {
+    let Some([read, write]) = hits else {
+        anstream::eprintln!("synthctl: the command was detached before its end");
+        return;
+    };
+    let line = |name: &str, text: String| {
+        anstream::eprintln!("{STRONG}{name:12}{STRONG:#}{}", wrap(&text, 12));
+    };
+    line(
+        "calls",
+        format!("read {}, write {}", calls.read, calls.write),
+    );
+    line(
+        "hits",
+        format!(
+            "read {read} ({}), write {write} ({})",
+            percent(read, calls.read),
+            percent(write, calls.write)
+        ),
+    );
+    line(
+        "bail-outs",
+        format!("{bailouts} of all attached processes while it ran"),
+    );
+    line("saved", saved::text(module.machine, read, write));
+}
+
+fn percent(part: u64, all: u64) -> String {
+    if all == 0 {
+        return "-".to_owned();
+    }
+    format!("{:.1}%", part as f64 * 100.0 / all as f64)
+}

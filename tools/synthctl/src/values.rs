@@ -1,0 +1,86 @@
+//! What a path was made of: the file `values` of its folder in sysfs, and the same code made again from it.
+
+use std::collections::BTreeMap;
+
+use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
+use synthjit_engine::specs::{layout, Facts};
+use synthjit_engine::x86::verbs::Verbs;
+use synthjit_engine::Ground;
+
+/// Numbers by name.
+#[derive(Clone, Debug, Default)]
+pub struct Values(BTreeMap<String, u64>);
+
+/// A path made on this side of the door.
+pub struct Made {
+    pub bytes: [u8; layout::PATH_SLOT],
+    pub code: PathCode,
+    pub verbs: Verbs,
+}
+
+/// What of the values says how code is made, not what is baked in.
+const SWITCHES: &[&str] = &["base", "entry", "smap", "ibt", "verw", "erms"];
+
+impl Values {
+    /// Reads the file's text; a line that is not `NAME 0xNUMBER` is left out.
+    pub fn parse(text: &str) -> Self {
+        let line = |line: &str| {
+            let (name, number) = line.split_once(" 0x")?;
+            Some((name.to_owned(), u64::from_str_radix(number, 16).ok()?))
+        };
+        Self(text.lines().filter_map(line).collect())
+    }
+
+    /// The number of that name.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.0.get(name).copied()
+    }
+
+    /// The same with another number for one name.
+    pub fn with(&self, name: &str, value: u64) -> Self {
+        let mut other = self.clone();
+        other.0.insert(name.to_owned(), value);
+        other
+    }
+
+    /// Names of what can be baked in.
+    pub fn baked(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !SWITCHES.contains(name))
+    }
+
+    /// Makes the path as the module did. `None` if a value is missing or does not fit its instruction.
+    pub fn make(&self, kind: PathKind) -> Option<Made> {
+        let is = |name: &str| self.get(name).map(|value| value != 0);
+        let mut facts = Facts::default();
+        for (at, name) in Facts::NAMES.iter().enumerate() {
+            facts.set(at, self.get(name)?);
+        }
+        let ground = Ground {
+            smap: is("smap")?,
+            ibt: is("ibt")?,
+            verw: is("verw")?,
+            erms: is("erms")?,
+            stock_entry: self.get("stock_entry")?,
+            tail_thunk: self.get("tail_thunk")?,
+            learn_thunk: self.get("learn_thunk")?,
+            verw_sel: self.get("verw_sel")?,
+            bailouts: self.get("bailouts")?,
+        };
+        let instance = Instance {
+            fd: u32::try_from(self.get("fd")?).ok()?,
+            task: self.get("task")?,
+            kernel_stack: self.get("kernel_stack")?,
+            files: self.get("files")?,
+            file_mode: u32::try_from(self.get("file_mode")?).ok()?,
+            hits: Some(self.get("hits")?).filter(|address| *address != 0),
+        };
+        let mut bytes = [0; layout::PATH_SLOT];
+        let base = self.get("base")?;
+        let (code, verbs) =
+            paths::emit_told(kind, &facts, &instance, &ground, base, &mut bytes).ok()?;
+        Some(Made { bytes, code, verbs })
+    }
+}

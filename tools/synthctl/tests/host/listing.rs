@@ -1,0 +1,130 @@
+//! Disassembly with verbs and names, of the recorded machine's code.
+
+use crate::recorded::{attached, Recorded};
+use synthctl::listing::{list, Line, Unlike};
+use synthctl::values::Values;
+use synthjit_engine::paths::PathKind;
+
+/// The recorded paths: kind, values, code.
+fn paths(machine: &Recorded) -> [(PathKind, Values, Vec<u8>); 2] {
+    [(PathKind::PipeWrite, "write"), (PathKind::PipeRead, "read")].map(|(kind, call)| {
+        let processes = "/sys/kernel/synthjit/processes";
+        let folder = machine
+            .machine
+            .names(processes)
+            .into_iter()
+            .flat_map(|pid| {
+                let fds = format!("{processes}/{pid}/fds");
+                let names = machine.machine.names(&fds);
+                names.into_iter().map(move |name| format!("{fds}/{name}"))
+            })
+            .find(|folder| folder.ends_with(call))
+            .expect("a path");
+        let values = machine
+            .machine
+            .text(format!("{folder}/values"))
+            .expect("values");
+        let code = machine
+            .machine
+            .bytes(format!("{folder}/code"))
+            .expect("code");
+        (kind, Values::parse(&values), code)
+    })
+}
+
+fn texts(lines: &[Line]) -> Vec<String> {
+    lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Instruction { verb, text } => Some(format!("{verb}: {text}")),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn the_kernels_bytes_are_made_again_and_named() {
+    for (kind, values, code) in paths(&attached()) {
+        let lines = list(kind, &values, &code).expect("the same bytes");
+        let texts = texts(&lines);
+        for text in [
+            "guard_user_flags_clear: test r11d, sysret_flags_mask",
+            "set: mov rcx, task",
+            "load_rax: mov rax, [files+files_fdt]",
+            "load64: mov rax, [rax+fdtable_fd]",
+            "guard_eq: cmp qword ptr [rdi+file_f_op], pipeanon_fops",
+            "guard_eq32: cmp dword ptr [rdi+file_f_mode], file_mode",
+            "try_lock: xor eax, eax",
+            "guard_count: lea rax, [rdx-1]",
+            ": cmp rax, page_size-1",
+            "copy: rep movsb [rdi], [rsi]",
+            "return_to_user: sysretq",
+            "exit_to_stock: jmp stock_entry",
+        ] {
+            assert!(
+                texts.iter().any(|t| t.ends_with(text)),
+                "no {text:?} in {texts:#?}"
+            );
+        }
+        for name in [
+            "entry",
+            "bail",
+            "bail_locked",
+            "changed",
+            "fault",
+            "end",
+            "leave",
+            "tail",
+        ] {
+            assert!(
+                lines.contains(&Line::Place(name.to_owned())),
+                "no place {name}"
+            );
+        }
+        let constants: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Constant { name, .. } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(constants, ["user_ptr_max", "page_bias"]);
+    }
+}
+
+#[test]
+fn every_number_has_a_name_or_is_the_paths_own() {
+    for (kind, values, code) in paths(&attached()) {
+        let lines = list(kind, &values, &code).expect("the same bytes");
+        for text in texts(&lines) {
+            let hex = text.match_indices("0x").filter(|(at, _)| {
+                text[at + 2..]
+                    .chars()
+                    .take_while(char::is_ascii_hexdigit)
+                    .count()
+                    > 3
+            });
+            assert_eq!(hex.count(), 0, "a number without a name: {text}");
+        }
+    }
+}
+
+#[test]
+fn other_code_is_not_named() {
+    for (kind, values, code) in paths(&attached()) {
+        let mut other = code.clone();
+        *other.last_mut().expect("a byte") ^= 1;
+        assert_eq!(list(kind, &values, &other), Err(Unlike::Code));
+        assert_eq!(list(kind, &values, &code[1..]), Err(Unlike::Code));
+        assert_eq!(
+            list(kind, &values.with("task", 0x1234), &code),
+            Err(Unlike::Code)
+        );
+        assert_eq!(list(kind, &Values::default(), &code), Err(Unlike::Values));
+        // What the instruction cannot hold.
+        assert_eq!(
+            list(kind, &values.with("buf_size", 1 << 40), &code),
+            Err(Unlike::Values)
+        );
+    }
+}
