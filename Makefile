@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo test test-host test-guest test-diff test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
+.PHONY: all demo synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -24,6 +24,13 @@ all:
 	@release=$$(cat $(KDIR)/include/config/kernel.release) && \
 		cp build/kmod/$$release/synthjit.ko . && echo "built synthjit.ko for $$release"
 endif
+
+# With man pages and completions.
+synthctl:
+	@cargo build --quiet --locked --release --package synthctl
+	@$(CARGO_TARGET_DIR)/release/synthctl-files build/synthctl
+	@cp $(CARGO_TARGET_DIR)/release/synthctl build/synthctl/
+	@echo "built synthctl, with man pages and completions, in build/synthctl"
 
 demo:
 	@qemu/steps $(setup) $(call module,run) guest-programs
@@ -87,6 +94,7 @@ clean:
 help:
 	@echo "make                   synthjit.ko for the pinned kernel (qemu/kernels)"
 	@echo "make KDIR=DIR          synthjit.ko for the kernel of DIR, e.g. /lib/modules/\$$(uname -r)/build on Debian 13"
+	@echo "make synthctl          the program that attaches, explains and shows (docs/synthctl.md), in build/synthctl"
 	@echo "make demo              boot the pinned kernel in QEMU, run the pipe benchmark stock and attached, print the table"
 	@echo "make test              every test: host, module builds, guest; ends with one line of counts"
 	@echo "make test-host         only those that need no QEMU"

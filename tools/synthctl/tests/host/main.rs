@@ -3,5 +3,6 @@
 mod command;
 mod doctor;
 mod figures;
+mod files;
 mod listing;
 mod recorded;
