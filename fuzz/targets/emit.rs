@@ -16,10 +16,10 @@ struct Input {
     cpu: [bool; 4],
     /// Facts that are otherwise, by number.
     facts: Vec<(u8, u64)>,
-    instance: Option<(u32, u64, u64, u64, u32, bool)>,
+    instance: Option<(u32, u64, u64, u64, u32, [bool; 2])>,
     slot: u8,
     /// Distances from the slot to thunks and entry.
-    thunks: Option<[i64; 4]>,
+    thunks: Option<[i64; 5]>,
     write: bool,
     plan: Option<Plan>,
 }
@@ -85,11 +85,12 @@ fuzz_target!(|input: Input| {
             ground.stock_entry,
             ground.tail_thunk,
             ground.learn_thunk,
+            ground.bail_thunk,
             ground.bailouts,
         ] = places;
     }
     let mut instance = instance();
-    if let Some((fd, task, kernel_stack, files, file_mode, hits)) = input.instance {
+    if let Some((fd, task, kernel_stack, files, file_mode, [hits, report_bails])) = input.instance {
         instance = Instance {
             fd,
             task,
@@ -97,6 +98,7 @@ fuzz_target!(|input: Input| {
             files,
             file_mode,
             hits: hits.then_some(ground.bailouts.wrapping_add(64)),
+            report_bails,
         };
     }
     match input.plan {

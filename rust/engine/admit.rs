@@ -53,6 +53,14 @@ impl Call {
         }
     }
 
+    /// Its number.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Read => 0,
+            Self::Write => 1,
+        }
+    }
+
     /// Its name in sysfs and specs.
     pub fn name(self) -> &'static str {
         match self {

@@ -42,6 +42,9 @@ pub struct Ground {
     pub tail_thunk: u64,
     /// Called for a descriptor that is not in the vector; changes no register and must not rely on the stack's alignment.
     pub learn_thunk: u64,
+    /// Called instead of counting by a path that gives a call back, while somebody wants to hear of each; counts, changes no
+    /// register and must not rely on the stack's alignment.
+    pub bail_thunk: u64,
     /// The operand of `verw`.
     pub verw_sel: u64,
     /// The 64-bit counter of calls that a path gave back.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The two places where generated code calls compiled code.
+ * The places where generated code calls compiled code.
  *
- * Both are called with interrupts off, on the task's kernel stack, with the
+ * All are called with interrupts off, on the task's kernel stack, with the
  * kernel's GS base, at a moment when the stock entry (arch/x86/entry/entry_64.S,
  * entry_SYSCALL_64) would not yet have run its mitigations. A path needs none,
  * because it has no return and no indirect branch; compiled code has, so these
@@ -69,5 +69,12 @@ SYM_CODE_START(synthjit_learn_thunk)
 	UNWIND_HINT_FUNC
 	CALL_C	synthjit_learn, "movl -8(%rbp), %esi"
 SYM_CODE_END(synthjit_learn_thunk)
+
+/* For a path that gives a call back. Preserves every register. */
+SYM_CODE_START(synthjit_bail_thunk)
+	ANNOTATE_NOENDBR
+	UNWIND_HINT_FUNC
+	CALL_C	synthjit_bailed, "movq 8(%rbp), %rdi"
+SYM_CODE_END(synthjit_bail_thunk)
 
 	.section .note.GNU-stack, "", @progbits

@@ -21,57 +21,16 @@
 
 bool synthjit_faulted __read_mostly;
 
-/*
- * What a slot was made for last. It is written by the process that is to run the slot,
- * before it can, so whoever faults in a live slot finds its own entry.
- */
-struct origin {
-	const u8 *spec;		/* NULL: never used */
-	u32 spec_len;
-	int tgid;
-	u32 fd;
-	bool is_vector;
-};
-
-static struct origin origins[SYNTHJIT_PATH_SLOTS + SYNTHJIT_VECTOR_SLOTS];
-
-/* @slot is the index within its class. @spec is never freed. */
-void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const synthjit_u8 *spec,
-			synthjit_u32 spec_len, int tgid, synthjit_u32 fd)
+static void tell(const struct synthjit_made *made, u32 offset)
 {
-	u32 i = slot + (is_vector ? SYNTHJIT_PATH_SLOTS : 0);
-
-	if (i < ARRAY_SIZE(origins))
-		origins[i] = (struct origin) { spec, spec_len, tgid, fd, is_vector };
-}
-
-/* The slot that @ip is in, and the offset in it; NULL outside of all slots. */
-static const struct origin *origin_of(unsigned long ip, u32 *offset)
-{
-	unsigned long at = ip - (unsigned long)synthjit_arena_paths;
-
-	if (at < SYNTHJIT_PATHS_BYTES) {
-		*offset = at % SYNTHJIT_PATH_SLOT;
-		return &origins[at / SYNTHJIT_PATH_SLOT];
-	}
-	at = ip - (unsigned long)synthjit_arena_vectors;
-	if (at < SYNTHJIT_VECTORS_BYTES) {
-		*offset = at % SYNTHJIT_VECTOR_SLOT;
-		return &origins[SYNTHJIT_PATH_SLOTS + at / SYNTHJIT_VECTOR_SLOT];
-	}
-	return NULL;
-}
-
-static void tell(const struct origin *o, u32 offset)
-{
-	if (!o->spec)
+	if (!made->spec)
 		pr_emerg("a fault in generated code, +%#x in a slot that was never used\n", offset);
-	else if (o->is_vector)
+	else if (made->is_vector)
 		pr_emerg("a fault in generated code: %.*s of process %d, +%#x in its slot\n",
-			 (int)o->spec_len, (const char *)o->spec, o->tgid, offset);
+			 (int)made->spec_len, (const char *)made->spec, made->tgid, offset);
 	else
 		pr_emerg("a fault in generated code: %.*s of process %d for descriptor %u, +%#x in its slot\n",
-			 (int)o->spec_len, (const char *)o->spec, o->tgid, o->fd, offset);
+			 (int)made->spec_len, (const char *)made->spec, made->tgid, made->fd, offset);
 }
 
 static void lost_now(struct work_struct *work)
@@ -92,19 +51,19 @@ static struct irq_work lost_irq = IRQ_WORK_INIT_HARD(lost_soon);
 static int on_die(struct notifier_block *block, unsigned long event, void *data)
 {
 	const struct die_args *die = data;
-	const struct origin *o;
+	const struct synthjit_made *made;
 	u32 offset;
 
 	/* Every fault that kills comes here as an oops, whatever it began as. */
 	if (event != DIE_OOPS || user_mode(die->regs))
 		return NOTIFY_DONE;
 	/* int3 is a trap: it leaves the instruction pointer behind itself. */
-	o = origin_of(die->regs->ip - (die->trapnr == X86_TRAP_BP), &offset);
-	if (!o)
+	made = synthjit_made_at(die->regs->ip - (die->trapnr == X86_TRAP_BP), &offset);
+	if (!made)
 		return NOTIFY_DONE;
 	WRITE_ONCE(synthjit_faulted, true);
 	synthjit_task_faulted();
-	tell(o, offset);
+	tell(made, offset);
 	irq_work_queue(&lost_irq);
 	return NOTIFY_DONE;
 }

@@ -20,7 +20,7 @@ unsigned long synthjit_symbol(const char *name);
 
 /* platform.c */
 extern unsigned long synthjit_stock_entry;
-extern unsigned long synthjit_bailout_count;
+extern atomic_long_t synthjit_bailout_count;
 extern unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
 
 /* arena.S, entry.S */
@@ -29,6 +29,7 @@ extern u8 synthjit_arena_vectors[];
 extern u8 synthjit_arena_end[];
 void synthjit_tail_thunk(void);
 void synthjit_learn_thunk(void);
+void synthjit_bail_thunk(void);
 
 /*
  * Brackets what C code called by a thunk of entry.S does. Such code runs between
@@ -73,6 +74,10 @@ void synthjit_task_rehome(pid_t tgid);
 /* events.c */
 int synthjit_events_start(void);
 void synthjit_events_stop(void);
+
+/* slots.c */
+const struct synthjit_made *synthjit_path_in(u32 slot);
+const struct synthjit_made *synthjit_made_at(unsigned long ip, u32 *offset);
 
 /* fault.c */
 extern bool synthjit_faulted;

@@ -44,6 +44,7 @@ void synthjit_view_fd(synthjit_u32 fd, struct synthjit_fd_view *view)
 		file = rcu_dereference_raw(table->fd[array_index_nospec(fd, table->max_fds)]);
 	if (file) {
 		view->f_op = (unsigned long)READ_ONCE(file->f_op);
+		view->ino = file_inode(file)->i_ino;
 		view->f_mode = (__force u32)READ_ONCE(file->f_mode);
 	}
 	rcu_read_unlock();

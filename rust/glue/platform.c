@@ -18,7 +18,7 @@
 #include "glue.h"
 
 unsigned long synthjit_stock_entry;
-unsigned long synthjit_bailout_count;
+atomic_long_t synthjit_bailout_count;
 unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
 
 /* Whether the LSM @id is active (security/lsm_init.c, lsm_enable). Unknown is yes. */
@@ -165,6 +165,7 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *gr
 		.stock_entry = synthjit_stock_entry,
 		.tail_thunk = (unsigned long)synthjit_tail_thunk,
 		.learn_thunk = (unsigned long)synthjit_learn_thunk,
+		.bail_thunk = (unsigned long)synthjit_bail_thunk,
 		.verw_sel = verw_sel,
 		.bailouts = (unsigned long)&synthjit_bailout_count,
 		.hits = (unsigned long)synthjit_hit_counts,
@@ -187,7 +188,7 @@ synthjit_u32 synthjit_random(void)
 
 synthjit_u64 synthjit_bailouts(void)
 {
-	return READ_ONCE(synthjit_bailout_count);
+	return atomic_long_read(&synthjit_bailout_count);
 }
 
 synthjit_u64 synthjit_hits(synthjit_u32 slot)

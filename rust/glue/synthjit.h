@@ -38,7 +38,7 @@ enum {
 struct synthjit_ground {
 	synthjit_u32 smap, ibt, verw, erms;	/* booleans */
 	synthjit_u64 stock_entry;		/* what MSR_LSTAR held at load */
-	synthjit_u64 tail_thunk, learn_thunk;	/* in entry.S */
+	synthjit_u64 tail_thunk, learn_thunk, bail_thunk;	/* in entry.S */
 	synthjit_u64 verw_sel;			/* operand of verw */
 	synthjit_u64 bailouts;			/* counter that bails increment */
 	synthjit_u64 hits;			/* one counter per path slot */
@@ -59,9 +59,27 @@ struct synthjit_view {
 /* One descriptor of the current process. */
 struct synthjit_fd_view {
 	synthjit_u64 f_op;		/* 0: not open */
+	synthjit_u64 ino;		/* number of its inode */
 	synthjit_u32 f_mode;
 	synthjit_u32 pad;
 };
+
+/* What a slot was made for. The last four are of paths only. */
+struct synthjit_made {
+	const synthjit_u8 *spec;	/* its name, never freed; NULL: the slot was never used */
+	synthjit_u32 spec_len;
+	int tgid;			/* as in processes/TGID */
+	int pid;			/* of its only thread, as the kernel numbers it; C fills it in */
+	synthjit_u32 is_vector;		/* boolean; C fills it in */
+	synthjit_u64 code;		/* address of the slot */
+	synthjit_u32 bytes;		/* of it that are used */
+	synthjit_u32 fd;
+	synthjit_u32 call;		/* number of the system call */
+	synthjit_u64 ino;		/* number of the object's inode */
+};
+
+/* Where a tracepoint speaks of no call. */
+#define SYNTHJIT_NO_CALL 0xffffffff
 
 /* Most edits in one batch. */
 #define SYNTHJIT_MAX_EDITS 8
@@ -111,9 +129,17 @@ void synthjit_hits_clear(synthjit_u32 slot);
 /* text.c */
 int synthjit_text_edit(const struct synthjit_edit *edits, synthjit_u32 count);
 
-/* fault.c */
-void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const synthjit_u8 *spec,
-			synthjit_u32 spec_len, int tgid, synthjit_u32 fd);
+/* slots.c */
+void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const struct synthjit_made *made);
+
+/* trace.c */
+void synthjit_trace_start(void);
+void synthjit_trace_stop(void);
+void synthjit_trace_synthesize(synthjit_u32 slot);
+void synthjit_trace_retire(synthjit_u32 slot, synthjit_u32 reason);
+void synthjit_trace_refuse(int tgid, int fd, synthjit_u32 call, synthjit_u64 ino, synthjit_u32 reason);
+void synthjit_trace_refuse_attach(int tgid, synthjit_u32 reason);
+synthjit_u32 synthjit_bailouts_traced(void);
 
 /* task.c */
 int synthjit_task_attach(int tgid, struct synthjit_task **out);
@@ -154,6 +180,7 @@ void synthjit_rs_work(struct synthjit_task *t, int tgid, synthjit_u32 events, sy
 		      synthjit_u32 fd);
 void synthjit_rs_tidy(void);
 void synthjit_rs_platform_lost(synthjit_u32 reason);
+int synthjit_rs_remake(void);
 void synthjit_rs_exited(struct synthjit_task *t, int tgid);
 long synthjit_rs_show(synthjit_u32 attr, int tgid, synthjit_u32 fd, synthjit_u32 is_read, char *buf,
 		      unsigned long size, unsigned long offset);

@@ -22,6 +22,7 @@ pub(crate) fn attach(tgid: i32) -> Result {
         if state.platform != Reason::None {
             pr_info!("attach {tgid} refused: {}\n", state.platform.text());
             state.code.counters.refused = state.code.counters.refused.wrapping_add(1);
+            glue::trace_refuse_attach(tgid, state.platform);
             return Err(unsupported());
         }
         if state.process(tgid).is_some() {
@@ -88,22 +89,22 @@ fn insert(tgid: i32) -> Result {
 /// `ESRCH`: no such process; `EINVAL`: a kernel thread.
 pub(crate) fn detach(tgid: i32) -> Result {
     let _change = CHANGE.lock();
-    match take_out(tgid, false) {
+    match take_out(tgid, Reason::Detached) {
         Some(()) => Ok(()),
         None => glue::find_process(tgid).and(Err(ENOENT)),
     }
 }
 
-/// Under CHANGE. Whoever sees the process gone sees its code gone too, and what is remembered if it has `ended`.
-fn take_out(tgid: i32, ended: bool) -> Option<()> {
+/// Under CHANGE. Whoever sees the process gone sees its code gone too, and what is remembered if it has exited.
+fn take_out(tgid: i32, reason: Reason) -> Option<()> {
     let process = {
         let mut state = STATE.lock();
         let state = &mut *state;
         let at = state.processes.iter().position(|p| p.tgid == tgid)?;
         let p = state.processes.get_mut(at)?;
         let quiesced = p.task.detach();
-        work::strip(&mut state.code, p, &quiesced);
-        if ended {
+        work::strip(&mut state.code, p, reason, &quiesced);
+        if reason == Reason::Exited {
             let hits = p.hits;
             state.exited.add(Exited { tgid, hits });
         }
@@ -125,7 +126,7 @@ fn unwatch_if_last() {
 pub(crate) fn exited(task: *mut c::synthjit_task, tgid: i32) {
     let _change = CHANGE.lock();
     if STATE.lock().process(tgid).is_some_and(|p| p.task.is(task)) {
-        take_out(tgid, true);
+        take_out(tgid, Reason::Exited);
     }
 }
 
@@ -136,7 +137,7 @@ pub(crate) fn detach_all() {
         let Some(tgid) = STATE.lock().processes.first().map(|p| p.tgid) else {
             break;
         };
-        take_out(tgid, false);
+        take_out(tgid, Reason::Detached);
     }
 }
 
@@ -154,6 +155,20 @@ pub(crate) fn enable(on: bool) -> Result {
     {
         let mut state = STATE.lock();
         state.enabled = on;
+        for p in &mut state.processes {
+            look_again(p);
+        }
+    }
+    glue::quiesce()
+}
+
+/// Has every process make its code anew. None runs older code when this returns; `ENOMEM`: some may.
+pub(crate) fn remake() -> Result {
+    {
+        let mut state = STATE.lock();
+        if state.processes.is_empty() {
+            return Ok(());
+        }
         for p in &mut state.processes {
             look_again(p);
         }

@@ -5,6 +5,7 @@
 //! Everything unsafe that the module does towards C is in this file. C header:
 //! `rust/glue/synthjit.h`, which states the contexts.
 
+use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::tail;
 use crate::engine::specs::{layout, Facts, Reason};
@@ -36,6 +37,7 @@ const _: () = assert!(
 
 pub(crate) use c::synthjit_fd_view as FdView;
 pub(crate) use c::synthjit_ground as Ground;
+pub(crate) use c::synthjit_made as Made;
 pub(crate) use c::synthjit_view as View;
 
 /// Proof that no CPU is inside code that was withdrawn before, and none will be.
@@ -225,22 +227,70 @@ impl<'a> Edits<'a> {
     }
 }
 
-/// Remembers what a slot was made for, so that a fault in it can be told. `fd` is of paths only.
-/// By the process that will run the slot, before it is published.
-pub(crate) fn slot_made(slot: Slot, spec: &'static str, tgid: i32, fd: u32) {
+/// Remembers what a slot was made for, for those who meet its code. By the process that will run the slot, before it is published.
+pub(crate) fn slot_made(slot: Slot, made: &Made) {
     let is_vector = slot.class() == Class::Vector;
-    // SAFETY: `spec` lives as long as the module; C checks the range of the index.
-    // CAST: Slots are few and names short.
-    unsafe {
-        c::synthjit_slot_made(
-            slot.index() as u32,
-            is_vector.into(),
-            spec.as_ptr(),
-            spec.len() as u32,
-            tgid,
-            fd,
-        );
+    // SAFETY: C copies what `made` points at and checks the range of the index. CAST: Slots are few.
+    unsafe { c::synthjit_slot_made(slot.index() as u32, is_vector.into(), made) };
+}
+
+/// What a slot is made for, but for what C adds.
+pub(crate) fn made(spec: &'static str, tgid: i32, code: u64, len: usize) -> Made {
+    // CAST: Names are short and slots small.
+    Made {
+        spec: spec.as_ptr(),
+        spec_len: spec.len() as u32,
+        tgid,
+        code,
+        bytes: len as u32,
+        ..Made::default()
     }
+}
+
+/// The tracepoint `synthesize`: the path in `slot` is live.
+pub(crate) fn trace_synthesize(slot: Slot) {
+    // SAFETY: C checks the range. CAST: slots are few.
+    unsafe { c::synthjit_trace_synthesize(slot.index() as u32) };
+}
+
+/// The tracepoint `retire`: the path in `slot` is gone.
+pub(crate) fn trace_retire(slot: Slot, reason: Reason) {
+    // SAFETY: As above.
+    unsafe { c::synthjit_trace_retire(slot.index() as u32, reason as u32) };
+}
+
+/// The tracepoint `refuse`: the current process gets no path for a call on a descriptor, or no vector if `about` is `None`.
+pub(crate) fn trace_refuse(tgid: i32, about: Option<(Call, u32, &FdView)>, reason: Reason) {
+    // CAST: Descriptors are at most i32::MAX (`rust/glue/task.c`, learn).
+    let (fd, call, ino) = about.map_or((-1, c::SYNTHJIT_NO_CALL, 0), |(call, fd, seen)| {
+        (fd as i32, call.number(), seen.ino)
+    });
+    // SAFETY: Any context.
+    unsafe { c::synthjit_trace_refuse(tgid, fd, call, ino, reason as u32) };
+}
+
+/// The tracepoint `refuse`: process `tgid` is not attached.
+pub(crate) fn trace_refuse_attach(tgid: i32, reason: Reason) {
+    // SAFETY: Any context.
+    unsafe { c::synthjit_trace_refuse_attach(tgid, reason as u32) };
+}
+
+/// Whether paths are to report each call that they give back. Under STATE, or the answer may be old.
+pub(crate) fn bailouts_traced() -> bool {
+    // SAFETY: Any context.
+    unsafe { c::synthjit_bailouts_traced() != 0 }
+}
+
+/// Listeners to tracepoints may have paths made anew from now on.
+pub(crate) fn start_trace() {
+    // SAFETY: Called at load, after STATE is there.
+    unsafe { c::synthjit_trace_start() };
+}
+
+/// The opposite of [`start_trace`]; no remaking runs when this returns.
+pub(crate) fn stop_trace() {
+    // SAFETY: Process context.
+    unsafe { c::synthjit_trace_stop() };
 }
 
 /// The bytes of the path slot at `addr`, which a machine's `path_addr` gave.

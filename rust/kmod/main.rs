@@ -64,6 +64,7 @@ impl kernel::Module for SynthJit {
         let module = Self {
             started: platform == Reason::None,
         };
+        glue::start_trace();
         // On an error `module` is dropped, which stops what was started.
         glue::start_sysfs()?;
         Ok(module)
@@ -110,6 +111,7 @@ fn prepare() -> Reason {
 impl Drop for SynthJit {
     fn drop(&mut self) {
         glue::close_sysfs();
+        glue::stop_trace();
         control::detach_all();
         if self.started {
             glue::stop();

@@ -161,6 +161,7 @@ impl Machine {
                 stock_entry: g.stock_entry,
                 tail_thunk: g.tail_thunk,
                 learn_thunk: g.learn_thunk,
+                bail_thunk: g.bail_thunk,
                 verw_sel: g.verw_sel,
                 bailouts: g.bailouts,
             },

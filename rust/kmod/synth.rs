@@ -12,7 +12,7 @@ use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::{self, Instance, PathKind};
 use crate::engine::specs::{layout, trap_vector, Reason};
 use crate::engine::vector::{self, Entry, VectorPlan};
-use crate::glue::{self, c, Edit, Edits, FdView, Quiesced, View};
+use crate::glue::{self, c, Edit, Edits, FdView, Made, Quiesced, View};
 use crate::state::{Code, Machine, Path, Process};
 use kernel::prelude::*;
 
@@ -87,9 +87,8 @@ impl Code {
         let Some(order) = order else {
             return self.write(scratch, p, view, None);
         };
-        let path = self.emit_path(view, order, &mut scratch.path)?;
+        let path = self.emit_path(p.tgid, view, order, &mut scratch.path)?;
         let used = path.code;
-        glue::slot_made(used.slot, path.kind.spec().name, p.tgid, path.fd);
         if p.paths.push(path, GFP_KERNEL).is_err() {
             self.release(used.slot);
             return Err(Reason::NoMemory);
@@ -97,6 +96,7 @@ impl Code {
         let made = self.write(scratch, p, view, Some(used));
         if made.is_ok() {
             self.counters.synthesized = self.counters.synthesized.wrapping_add(1);
+            glue::trace_synthesize(used.slot);
         } else {
             // It was not written and has no directory yet.
             p.paths.pop();
@@ -107,6 +107,7 @@ impl Code {
 
     fn emit_path(
         &mut self,
+        tgid: i32,
         view: &View,
         order: Order,
         out: &mut [u8; layout::PATH_SLOT],
@@ -120,6 +121,7 @@ impl Code {
             files: view.files,
             file_mode: order.seen.f_mode,
             hits: self.profile.then(|| machine.hits_addr(slot)),
+            report_bails: glue::bailouts_traced(),
         };
         let base = machine.address(slot);
         match paths::emit(
@@ -132,6 +134,15 @@ impl Code {
         ) {
             Ok(code) => {
                 glue::clear_hits(slot.index());
+                glue::slot_made(
+                    slot,
+                    &Made {
+                        fd: order.fd,
+                        call: order.call.number(),
+                        ino: order.seen.ino,
+                        ..glue::made(order.kind.spec().name, tgid, base, code.len)
+                    },
+                );
                 Ok(Path {
                     kind: order.kind,
                     call: order.call,
@@ -170,7 +181,10 @@ impl Code {
         };
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
         let addr = machine.address(slot);
-        glue::slot_made(slot, trap_vector::SPEC.name, p.tgid, 0);
+        glue::slot_made(
+            slot,
+            &glue::made(trap_vector::SPEC.name, p.tgid, addr, len),
+        );
         let mut edits = Edits::new();
         if let Some(path) = path {
             let code = scratch.path.get(..path.len).unwrap_or(&scratch.path);
@@ -228,7 +242,8 @@ impl Code {
     }
 
     /// Takes the code of `path` away, which no vector enters any more.
-    pub(crate) fn retire_path(&mut self, path: &Path, quiesced: &Quiesced) {
+    pub(crate) fn retire_path(&mut self, path: &Path, reason: Reason, quiesced: &Quiesced) {
+        glue::trace_retire(path.code.slot, reason);
         self.retire(path.code, quiesced);
         self.counters.retired = self.counters.retired.wrapping_add(1);
     }

@@ -48,27 +48,38 @@ fn update(
 ) {
     // From here until the next publish the process is on the stock path.
     let quiesced = p.task.publish(0);
-    if events & (BREAKS | c::SYNTHJIT_EVENT_CHANGED) != 0 {
-        retire_paths(code, p, |_| true, &quiesced);
-        p.without.clear();
-    }
     if events & c::SYNTHJIT_EVENT_THREADS != 0 {
         code.counters.dropped = code.counters.dropped.wrapping_add(1);
         back_off(p);
     }
-    let verdict =
-        may_specialize(p, switches, view).and_then(|()| specialize(code, p, view, wish, &quiesced));
-    match verdict {
+    let allowed = may_specialize(p, switches, view);
+    if events & (BREAKS | c::SYNTHJIT_EVENT_CHANGED) != 0 {
+        retire_paths(code, p, |_| true, why_gone(events, allowed), &quiesced);
+        p.without.clear();
+    }
+    match allowed.and_then(|()| specialize(code, p, view, wish, &quiesced)) {
         Ok(()) => {
             step(p, Event::Retry);
             step(p, Event::Ready);
         }
         Err(reason) => {
-            retire_paths(code, p, |_| true, &quiesced);
+            glue::trace_refuse(p.tgid, None, reason);
+            retire_paths(code, p, |_| true, reason, &quiesced);
             code.retire_vector(p, &quiesced);
             step(p, Event::Lost(reason));
             retry_later(p, reason);
         }
+    }
+}
+
+/// Why paths go at these events: what broke, else what is in the way now, else nothing but a change of how they are made.
+fn why_gone(events: u32, allowed: Result<(), Reason>) -> Reason {
+    if events & c::SYNTHJIT_EVENT_THREADS != 0 {
+        Reason::Threads
+    } else if events & c::SYNTHJIT_EVENT_EXEC != 0 {
+        Reason::Exec
+    } else {
+        allowed.err().unwrap_or(Reason::Remade)
     }
 }
 
@@ -149,7 +160,7 @@ fn specialize(
         },
         None => None,
     };
-    let ordered = order.as_ref().map(|o| (o.call, o.fd));
+    let ordered = order.as_ref().map(|o| (o.call, o.fd, o.seen));
     let vector = match (code.rebuild(p, view, order, quiesced), ordered) {
         (Ok(vector), None) => vector,
         (Ok(vector), Some(_)) => {
@@ -158,10 +169,10 @@ fn specialize(
             vector
         }
         // The descriptor has no path then; the process keeps its others.
-        (Err(reason), Some((call, fd))) => {
+        (Err(reason), Some((call, fd, seen))) => {
             let (tgid, name, text) = (p.tgid, call.name(), reason.text());
             pr_debug!("{tgid}: descriptor {fd} gets no path for {name}: {text}\n");
-            refuse(code, p, call, fd, reason)?;
+            refuse(code, p, (call, fd, &seen), reason)?;
             code.rebuild(p, view, None, quiesced)?
         }
         (Err(reason), None) => return Err(reason),
@@ -210,6 +221,7 @@ fn consider(
         code,
         p,
         |x| !fits(x, &glue::view_fd(x.fd), &facts),
+        Reason::Replaced,
         quiesced,
     );
     match verdict {
@@ -219,7 +231,9 @@ fn consider(
             fd,
             seen,
         })),
-        Err(reason) => refuse(code, p, call, fd, reason).map(|()| Considered::Refused),
+        Err(reason) => {
+            refuse(code, p, (call, fd, &seen), reason).map(|()| Considered::Refused)
+        }
     }
 }
 
@@ -236,14 +250,15 @@ fn fits(path: &Path, seen: &FdView, facts: &Facts) -> bool {
         && path.instance.file_mode == seen.f_mode
 }
 
-/// Remembers that `fd` has no path for `call`, for a while that grows.
+/// Remembers that a descriptor has no path for a call, for a while that grows.
 fn refuse(
     code: &mut Code,
     p: &mut Process,
-    call: Call,
-    fd: u32,
+    about: (Call, u32, &FdView),
     reason: Reason,
 ) -> Result<(), Reason> {
+    let (call, fd, _) = about;
+    glue::trace_refuse(p.tgid, Some(about), reason);
     code.counters.refused = code.counters.refused.wrapping_add(1);
     if p.without.is_empty() {
         let wait = ms(p.fruitless.penalise(glue::random()));
@@ -269,6 +284,7 @@ fn retire_paths(
     code: &mut Code,
     p: &mut Process,
     which: impl Fn(&Path) -> bool,
+    reason: Reason,
     quiesced: &Quiesced,
 ) {
     let hits = &mut p.hits;
@@ -276,16 +292,16 @@ fn retire_paths(
         let stays = !which(path);
         if !stays {
             hits.add(path.call, glue::hits(path.code.slot.index()));
-            code.retire_path(path, quiesced);
+            code.retire_path(path, reason, quiesced);
         }
         stays
     });
 }
 
 /// Takes every piece of code from a process that is detached or gone.
-pub(crate) fn strip(code: &mut Code, p: &mut Process, quiesced: &Quiesced) {
+pub(crate) fn strip(code: &mut Code, p: &mut Process, reason: Reason, quiesced: &Quiesced) {
     step(p, Event::Detach);
-    retire_paths(code, p, |_| true, quiesced);
+    retire_paths(code, p, |_| true, reason, quiesced);
     code.retire_vector(p, quiesced);
     code.flush();
 }

@@ -70,6 +70,8 @@ pub struct Instance {
     pub file_mode: u32,
     /// Where to count hits; `None` saves the instruction.
     pub hits: Option<u64>,
+    /// Calls that are given back are reported one by one.
+    pub report_bails: bool,
 }
 
 /// A path that was made.

@@ -261,7 +261,11 @@ impl<'a> Pipe<'a> {
         m.restore(PIPE);
         m.restore(TASK);
         self.arguments(m);
-        m.count_shared(m.ground().bailouts);
+        if self.instance.report_bails {
+            m.call(m.ground().bail_thunk);
+        } else {
+            m.count_shared(m.ground().bailouts);
+        }
         m.leave_kernel(k.tss_sp2);
         m.exit_to_stock();
 

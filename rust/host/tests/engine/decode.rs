@@ -26,10 +26,10 @@ fn instances() -> impl Strategy<Value = Instance> {
         any::<u64>(),
         any::<u64>(),
         any::<u32>(),
-        any::<bool>(),
+        any::<[bool; 2]>(),
     );
     numbers.prop_map(
-        |(fd, task, kernel_stack, files, file_mode, hits)| Instance {
+        |(fd, task, kernel_stack, files, file_mode, [hits, report_bails])| Instance {
             // A descriptor's place in the table must be within an offset's reach.
             fd: fd >> 4,
             task,
@@ -37,6 +37,7 @@ fn instances() -> impl Strategy<Value = Instance> {
             files,
             file_mode,
             hits: hits.then_some(ground().bailouts + 64),
+            report_bails,
         },
     )
 }

@@ -71,6 +71,7 @@ pub fn ground() -> Ground {
         stock_entry: 0xffff_ffff_8200_0080,
         tail_thunk: 0xffff_ffff_c03f_0000,
         learn_thunk: 0xffff_ffff_c03f_0100,
+        bail_thunk: 0xffff_ffff_c03f_0200,
         verw_sel: 0xffff_ffff_8200_0f00,
         bailouts: 0xffff_ffff_c044_0000,
     }
@@ -85,6 +86,7 @@ pub fn instance() -> Instance {
         files: 0xffff_8881_0300_0000,
         file_mode: 0x0c26_0002,
         hits: None,
+        report_bails: false,
     }
 }
 
@@ -95,6 +97,7 @@ pub fn symbol(address: u64) -> Option<&'static str> {
         (ground.stock_entry, "stock_entry"),
         (ground.tail_thunk, "tail_thunk"),
         (ground.learn_thunk, "learn_thunk"),
+        (ground.bail_thunk, "bail_thunk"),
         (ground.verw_sel, "verw_sel"),
         (ground.bailouts, "bailouts"),
         (HITS, "hits"),

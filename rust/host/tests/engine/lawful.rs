@@ -27,7 +27,7 @@ fn instructions(
             FlowControl::Next => {}
             FlowControl::Return => assert_eq!(instruction.code(), Code::Sysretq),
             FlowControl::Call => {
-                let thunks = [ground.tail_thunk, ground.learn_thunk];
+                let thunks = [ground.tail_thunk, ground.learn_thunk, ground.bail_thunk];
                 assert!(
                     thunks.contains(&instruction.near_branch_target()),
                     "{at:#x} calls something else"

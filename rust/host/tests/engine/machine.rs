@@ -119,6 +119,14 @@ global_asm!(
     "mov rsp, rbp",
     "synthjit_test_give r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax",
     "ret",
+    "synthjit_test_bail:",
+    "synthjit_test_keep rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15",
+    "mov rbp, rsp",
+    "and rsp, -16",
+    "call {on_bail}",
+    "mov rsp, rbp",
+    "synthjit_test_give r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax",
+    "ret",
     // A copy on behalf of code that is stepped, from and to where the three words at rdi say.
     "synthjit_test_copy:",
     "push rdi",
@@ -134,6 +142,7 @@ global_asm!(
     "ret",
     on_tail = sym on_tail,
     on_learn = sym on_learn,
+    on_bail = sym on_bail,
 );
 
 /// The registers, in the order of their numbers.
@@ -174,12 +183,14 @@ unsafe extern "C" {
     fn synthjit_test_user();
     fn synthjit_test_tail();
     fn synthjit_test_learn();
+    fn synthjit_test_bail();
     fn synthjit_test_copy(registers: *mut [u64; 3]);
     fn synthjit_test_copy_site();
 }
 
 static TAILS: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 static LEARNT: AtomicU64 = AtomicU64::new(0);
+static REPORTED: AtomicU64 = AtomicU64::new(0);
 static MUTEX_OFFSET: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
 static STEPS: AtomicU64 = AtomicU64::new(0);
@@ -218,6 +229,13 @@ extern "C" fn on_tail(pipe: u64, bits: u64) {
 
 extern "C" fn on_learn() {
     LEARNT.fetch_add(1, SeqCst);
+}
+
+/// The module's thunk counts in the path's place.
+extern "C" fn on_bail() {
+    REPORTED.fetch_add(1, SeqCst);
+    let counter = CODE.load(SeqCst) + CODE_BYTES as u64;
+    store(counter, &(load64(counter) + 1).to_le_bytes());
 }
 
 /// Slots for paths and then for vectors.
@@ -276,6 +294,8 @@ pub struct Outcome {
     pub tails: Vec<(u64, u64)>,
     /// Calls of the learn thunk.
     pub learnt: u64,
+    /// Calls of the bail thunk.
+    pub reported: u64,
     /// Faults at copies.
     pub faults: u64,
 }
@@ -347,6 +367,10 @@ impl Machine {
         synthjit_test_learn as *const () as u64
     }
 
+    pub fn bail_thunk(&self) -> u64 {
+        synthjit_test_bail as *const () as u64
+    }
+
     /// Where the tail finds the mutex in a pipe.
     pub fn set_mutex_offset(&self, offset: u64) {
         MUTEX_OFFSET.store(offset, SeqCst);
@@ -375,6 +399,7 @@ impl Machine {
         WAY_LEN.store(0, SeqCst);
         FAULTS.store(0, SeqCst);
         LEARNT.store(0, SeqCst);
+        REPORTED.store(0, SeqCst);
         TAILS.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // SAFETY: this test holds the machine, and the code at `target` is code that ends at one of the two places.
         let (left, regs) = unsafe {
@@ -395,6 +420,7 @@ impl Machine {
             steps: if count { STEPS.load(SeqCst) } else { 0 },
             tails: std::mem::take(&mut TAILS.lock().unwrap_or_else(PoisonError::into_inner)),
             learnt: LEARNT.load(SeqCst),
+            reported: REPORTED.load(SeqCst),
             faults: FAULTS.load(SeqCst),
         }
     }

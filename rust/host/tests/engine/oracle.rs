@@ -1,6 +1,6 @@
 //! One call on one pipe: set up, made by the path, compared with the model.
 
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::paths::{Instance, PathKind};
 use synthjit_engine::specs::layout;
 use synthjit_engine::Ground;
 
@@ -67,8 +67,22 @@ pub fn check(
     around: &Around,
     call: &Call,
 ) -> Result<(), String> {
-    let mut instance = world.instance();
-    instance.hits = Some(world.machine.counters + 8);
+    check_as(&world.instance(), world, ground, pipe, around, call)
+}
+
+/// [`check`] with a path for this instance, which is to count hits too.
+pub fn check_as(
+    instance: &Instance,
+    world: &World,
+    ground: &Ground,
+    pipe: &Pipe,
+    around: &Around,
+    call: &Call,
+) -> Result<(), String> {
+    let instance = Instance {
+        hits: Some(world.machine.counters + 8),
+        ..*instance
+    };
     let slot = world.machine.path_slot(call.kind as usize);
     let mut out = [0; layout::PATH_SLOT];
     let code = synthjit_engine::paths::emit_for(
@@ -136,6 +150,10 @@ pub fn check(
                 "not counted as given back",
                 world.bailouts() == bailouts + 1,
             )?;
+            same(
+                "whether it was reported",
+                ran.outcome.reported == u64::from(instance.report_bails),
+            )?;
             same("counted as hit", hits == 0)?;
             // A copy that faulted has written to memory that holds nothing yet: behind the data, or in a spare page.
             let mut now = now;
@@ -154,6 +172,7 @@ pub fn check(
         } => {
             ran.returned(result)?;
             same("counted as given back", world.bailouts() == bailouts)?;
+            same("reported as given back", ran.outcome.reported == 0)?;
             same("not counted as hit", hits == 1)?;
             if now != after {
                 return Err(format!("pipe {now:?}\ninstead of {after:?}"));

@@ -3,14 +3,22 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
-use synthjit_engine::paths::{tail, PathKind};
+use synthjit_engine::paths::{tail, Instance, PathKind};
 use synthjit_engine::specs::layout;
 use synthjit_engine::Ground;
 
 use crate::machine::{bytes, Hook, Left};
 use crate::model::{Around, Buffer, File, Pipe, CAN_MERGE, PACKET, PAGE, WHOLE};
-use crate::oracle::{changed, check, pipe, Call, Place};
+use crate::oracle::{changed, check, check_as, pipe, Call, Place};
 use crate::world::{World, FD, PAGES, USER};
+
+/// A path that reports what it gives back.
+fn reporting(world: &World) -> Instance {
+    Instance {
+        report_bails: true,
+        ..world.instance()
+    }
+}
 
 fn buffers() -> impl Strategy<Value = Vec<Buffer>> {
     let buffer = (
@@ -270,6 +278,15 @@ pub fn each_obstacle_gives_the_call_back() {
     };
     for kind in PathKind::ALL {
         let (pipe, around, call) = base(kind);
+        check_as(
+            &reporting(&world),
+            &world,
+            &world.ground,
+            &pipe,
+            &around,
+            &call,
+        )
+        .expect("nothing to report");
         check(&world, &world.ground, &pipe, &around, &call).expect("nothing in the way");
         assert!(changed(&world, &pipe), "{kind:?} was not done");
     }
@@ -277,14 +294,16 @@ pub fn each_obstacle_gives_the_call_back() {
         for kind in *kinds {
             let (mut pipe, mut around, mut call) = base(*kind);
             change(&mut pipe, &mut around, &mut call);
-            let bailouts = world.bailouts();
-            check(&world, &world.ground, &pipe, &around, &call)
-                .unwrap_or_else(|why| panic!("{kind:?}, {name}: {why}"));
-            assert_eq!(
-                world.bailouts(),
-                bailouts + 1,
-                "{kind:?}, {name}: not given back"
-            );
+            for instance in [world.instance(), reporting(&world)] {
+                let bailouts = world.bailouts();
+                check_as(&instance, &world, &world.ground, &pipe, &around, &call)
+                    .unwrap_or_else(|why| panic!("{kind:?}, {name}: {why}"));
+                assert_eq!(
+                    world.bailouts(),
+                    bailouts + 1,
+                    "{kind:?}, {name}: not given back"
+                );
+            }
         }
     }
     let (mut brimful, around, call) = base(PathKind::PipeWrite);
@@ -313,16 +332,19 @@ pub fn a_fault_at_each_copy_gives_the_call_back() {
                 count: 10,
                 place,
             };
-            let bailouts = world.bailouts();
-            check(
-                &world,
-                &world.ground,
-                &pipe(filled),
-                &Around::quiet(),
-                &call,
-            )
-            .unwrap_or_else(|why| panic!("{call:?}, {filled}: {why}"));
-            assert_eq!(world.bailouts(), bailouts + 1, "{call:?}, {filled}");
+            for instance in [world.instance(), reporting(&world)] {
+                let bailouts = world.bailouts();
+                check_as(
+                    &instance,
+                    &world,
+                    &world.ground,
+                    &pipe(filled),
+                    &Around::quiet(),
+                    &call,
+                )
+                .unwrap_or_else(|why| panic!("{call:?}, {filled}: {why}"));
+                assert_eq!(world.bailouts(), bailouts + 1, "{call:?}, {filled}");
+            }
         }
     }
 }

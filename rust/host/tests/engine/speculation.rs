@@ -226,8 +226,12 @@ fn all_paths() -> Vec<(Vec<u8>, u64, Ground)> {
     let mut all = Vec::new();
     for ground in grounds() {
         for kind in PathKind::ALL {
-            for hits in [None, Some(HITS)] {
-                let instance = Instance { hits, ..instance() };
+            for (hits, report_bails) in [(None, false), (Some(HITS), false), (None, true)] {
+                let instance = Instance {
+                    hits,
+                    report_bails,
+                    ..instance()
+                };
                 let mut out = [0; layout::PATH_SLOT];
                 let code = paths::emit(kind, &facts(), &instance, &ground, PATH_BASE, &mut out)
                     .expect("a path");
@@ -245,7 +249,7 @@ fn follow_path(bytes: &[u8], entry: u64) -> Result<(), String> {
 #[test]
 fn no_path_uses_an_address_of_the_users_choice() {
     let all = all_paths();
-    assert_eq!(all.len(), 64);
+    assert_eq!(all.len(), 96);
     for (bytes, entry, ground) in all {
         follow_path(&bytes, entry).unwrap_or_else(|what| panic!("{ground:?}: {what}"));
     }
@@ -307,9 +311,8 @@ fn branches_lead_to_fixed_places() {
                 FlowControl::Next
                 | FlowControl::ConditionalBranch
                 | FlowControl::UnconditionalBranch => true,
-                FlowControl::Call => {
-                    [ground.tail_thunk, ground.learn_thunk].contains(&i.near_branch_target())
-                }
+                FlowControl::Call => [ground.tail_thunk, ground.learn_thunk, ground.bail_thunk]
+                    .contains(&i.near_branch_target()),
                 FlowControl::Return => i.mnemonic() == Mnemonic::Sysretq,
                 _ => false,
             };

@@ -68,6 +68,7 @@ impl World {
             stock_entry: machine.stock_entry(),
             tail_thunk: machine.tail_thunk(),
             learn_thunk: machine.learn_thunk(),
+            bail_thunk: machine.bail_thunk(),
             verw_sel: machine.counters + 64,
             bailouts: machine.counters,
             ..facts::ground()
@@ -97,6 +98,7 @@ impl World {
             files: self.heap + FILES,
             file_mode: facts::instance().file_mode,
             hits: None,
+            report_bails: false,
         }
     }
 

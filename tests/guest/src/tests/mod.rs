@@ -31,6 +31,7 @@ pub mod tools;
 mod torture;
 mod trace;
 mod tracefs;
+mod tracepoints;
 mod watch;
 mod wx;
 
@@ -82,6 +83,7 @@ const AREAS: &[&[Test]] = &[
     trace::TESTS,
     seccomp::TESTS,
     tracefs::TESTS,
+    tracepoints::TESTS,
     abi::TESTS,
     abi_effect::TESTS,
     rights::TESTS,

@@ -1,13 +1,14 @@
 //! For machines on which the platform must refuse: it says why, and nothing else happens.
 
 use super::lab::{echo, noise, Lab, Res};
+use super::tracepoints::Listener;
 use crate::proc::Kid;
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 
-area!("refused": says_why, attach_is_refused, reason_is_in_the_log, stock_calls_work, module_comes_and_goes);
+area!("refused": says_why, attach_is_refused, attach_is_traced, reason_is_in_the_log, stock_calls_work, module_comes_and_goes);
 
 fn reason() -> String {
     std::env::var(super::REASON_VAR).unwrap_or_default()
@@ -45,6 +46,41 @@ fn attach_is_refused(_: &Lab) -> Res {
         "processes is not empty"
     );
     same!(sysfs::counter("attached")?, 0, "stats/attached");
+    Ok(())
+}
+
+/// Each refusal is an event. Which reason it names is in `says_why`, in the other form.
+fn attach_is_traced(_: &Lab) -> Res {
+    let listener = Listener::to(&["refuse"])?;
+    let before = sysfs::counter("refused")?;
+    let me = sys::getpid();
+    let tgid = me.to_string();
+    for _ in 0..3 {
+        same!(sysfs::attach(me), Err(Errno::EOPNOTSUPP), "attach");
+    }
+    let heard = listener.heard("refuse")?;
+    same!(
+        heard.len() as u64,
+        sysfs::counter("refused")? - before,
+        "events"
+    );
+    same!(heard.len(), 3, "events");
+    for event in heard {
+        same!(
+            [
+                event.get("tgid"),
+                event.get("pid"),
+                event.get("fd"),
+                event.get("call")
+            ],
+            [tgid.as_str(), "0", "-1", "none"],
+            "whom the event is about"
+        );
+        ensure!(
+            !["", "none"].contains(&event.get("reason")),
+            "an event without a reason: {event:?}"
+        );
+    }
     Ok(())
 }
 

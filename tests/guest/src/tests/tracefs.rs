@@ -15,7 +15,7 @@ area!("tracefs":
 const ROOT: &str = "/sys/kernel/tracing";
 
 /// Mounts tracefs if need be; skips the test where the kernel has none.
-fn mounted() -> Res {
+pub fn mounted() -> Res {
     if std::path::Path::new(&format!("{ROOT}/trace")).exists() {
         return Ok(());
     }
@@ -39,7 +39,8 @@ fn exists(file: &str) -> bool {
     std::path::Path::new(&format!("{ROOT}/{file}")).exists()
 }
 
-fn put(file: &str, text: &str) -> Res {
+/// Writes a file of tracefs.
+pub fn put(file: &str, text: &str) -> Res {
     match sys::write_text(&format!("{ROOT}/{file}"), text) {
         Ok(_) => Ok(()),
         Err(e) => Err(Stop::Fail(format!("tracefs: {text:?} into {file}: {e}"))),
@@ -47,7 +48,7 @@ fn put(file: &str, text: &str) -> Res {
 }
 
 /// Empties the ring buffer.
-fn clear() -> Res {
+pub fn clear() -> Res {
     let fd = sys::open(&format!("{ROOT}/trace"), libc::O_WRONLY | libc::O_TRUNC, 0)?;
     sys::close(fd)?;
     Ok(())
@@ -71,6 +72,7 @@ pub fn clean_up() {
         ("events/enable", "0"),
         ("tracing_on", "1"),
         ("current_tracer", "nop"),
+        ("options/hash-ptr", "1"),
         ("set_ftrace_filter", "\n"),
         ("set_ftrace_pid", "\n"),
         ("events/raw_syscalls/sys_enter/filter", "0"),
@@ -88,7 +90,7 @@ pub fn clean_up() {
 }
 
 /// Cleans up when a test ends, however it ends.
-struct Clean;
+pub struct Clean;
 
 impl Drop for Clean {
     fn drop(&mut self) {

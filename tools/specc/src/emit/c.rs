@@ -36,6 +36,11 @@ pub fn header(set: &Set) -> String {
         "}};\n#define SYNTHJIT_REASONS {}\n",
         set.reasons.reason.len()
     );
+    out += "/* Numbers and words, for __print_symbolic(). */\n#define SYNTHJIT_REASON_NAMES \\\n\t{ 0, \"none\" }";
+    for (at, reason) in set.reasons.reason.iter().enumerate() {
+        let _ = write!(out, ", \\\n\t{{ {}, \"{}\" }}", at + 1, reason.name);
+    }
+    out += "\n\n";
     out += "/* Same layout as Facts in specs.rs. */\nstruct synthjit_facts {\n";
     for value in facts(set) {
         let _ = writeln!(
