@@ -46,12 +46,39 @@ pub(crate) struct Used {
     pub(crate) len: usize,
 }
 
-/// Retired slots that still hold code: as many as one batch of edits takes.
-pub(crate) struct Retired([Option<Used>; c::SYNTHJIT_MAX_EDITS as usize]);
+/// As many slots as one batch of edits takes.
+const BATCH: usize = c::SYNTHJIT_MAX_EDITS as usize;
+
+/// Retired slots that still hold code. There is room for all that exist, since poisoning needs memory and may have to wait.
+pub(crate) struct Retired {
+    list: [Option<Used>; layout::PATH_SLOTS + layout::VECTOR_SLOTS],
+    count: usize,
+}
 
 impl Retired {
     pub(crate) const fn new() -> Self {
-        Self([None; c::SYNTHJIT_MAX_EDITS as usize])
+        Self {
+            list: [None; layout::PATH_SLOTS + layout::VECTOR_SLOTS],
+            count: 0,
+        }
+    }
+
+    fn push(&mut self, used: Used) {
+        // Each slot is retired once between being reserved and released.
+        if let Some(place) = self.list.get_mut(self.count) {
+            *place = Some(used);
+            self.count = self.count.wrapping_add(1);
+        }
+    }
+
+    /// Where the last batch of the list begins.
+    fn last(&self) -> usize {
+        self.count.saturating_sub(BATCH)
+    }
+
+    fn pop(&mut self) -> Option<Used> {
+        self.count = self.count.checked_sub(1)?;
+        self.list.get_mut(self.count)?.take()
     }
 }
 
@@ -249,32 +276,35 @@ impl Code {
     }
 
     fn retire(&mut self, used: Used, _: &Quiesced) {
-        if self.retired.0.iter().all(Option::is_some) {
+        if self.retired.count >= BATCH {
             self.flush();
         }
-        if let Some(place) = self.retired.0.iter_mut().find(|place| place.is_none()) {
-            *place = Some(used);
-            glue::tidy_soon();
-        }
-        // Otherwise it could not be poisoned: it stays reserved for good.
+        self.retired.push(used);
+        glue::tidy_soon();
     }
 
-    /// Poisons and frees what was retired.
+    /// Poisons and frees what was retired, in as many batches as it takes.
     pub(crate) fn flush(&mut self) {
-        let Some(machine) = self.machine.as_ref() else {
-            return;
-        };
-        let mut edits = Edits::new();
-        for used in self.retired.0.iter().flatten() {
-            edits.add(Edit::Poison(machine.address(used.slot), used.len));
-        }
-        if edits.make().is_err() {
-            pr_err!("retired code could not be poisoned yet\n");
-            return;
-        }
-        let poisoned = core::mem::replace(&mut self.retired, Retired::new());
-        for used in poisoned.0.iter().flatten() {
-            self.release(used.slot);
+        while self.retired.count > 0 {
+            let Some(machine) = self.machine.as_ref() else {
+                return;
+            };
+            let first = self.retired.last();
+            let batch = self.retired.list.get(first..).unwrap_or_default();
+            let mut edits = Edits::new();
+            for used in batch.iter().flatten() {
+                edits.add(Edit::Poison(machine.address(used.slot), used.len));
+            }
+            if edits.make().is_err() {
+                pr_err!("retired code could not be poisoned yet\n");
+                return;
+            }
+            while self.retired.count > first {
+                let Some(used) = self.retired.pop() else {
+                    return;
+                };
+                self.release(used.slot);
+            }
         }
     }
 

@@ -22,6 +22,7 @@ mod rights;
 mod seccomp;
 mod share;
 mod signals;
+mod starved;
 mod step;
 mod switch;
 pub mod synthctl;
@@ -90,6 +91,7 @@ const AREAS: &[&[Test]] = &[
     module::TESTS,
     diff::TESTS,
     torture::TESTS,
+    starved::TESTS,
     watch::TESTS,
 ];
 

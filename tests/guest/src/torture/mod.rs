@@ -13,7 +13,7 @@ mod message;
 mod relay;
 mod seen;
 mod share;
-mod starvation;
+pub mod starvation;
 mod streams;
 mod turns;
 mod verdict;
