@@ -6,8 +6,10 @@ use super::counts::table;
 use super::message::{self, LONGEST};
 use super::streams::Built;
 use super::Run;
-use crate::sys;
+use crate::proc::poll_until;
+use crate::{sys, sysfs};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What all writers of a stream wrote, or all readers read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,9 @@ impl Run<'_> {
                     left => return Err(format!("stream {name}: bytes left in a pipe: {left:?}")),
                 }
             }
+        }
+        if !self.args.stock {
+            nothing_is_left()?;
         }
         if !self.complete() {
             return Ok(());
@@ -127,6 +132,18 @@ impl Run<'_> {
             outcome.err().map_or(String::new(), |why| format!(": {why}")),
         );
     }
+}
+
+/// Everybody has ended, so the module must have nobody attached and all of its code memory back, a moment later.
+fn nothing_is_left() -> Result<(), String> {
+    let left =
+        || ["attached", "arena_bytes_used"].map(|name| sysfs::counter(name).unwrap_or(u64::MAX));
+    poll_until(Duration::from_secs(20), || (left() == [0, 0]).then_some(())).ok_or_else(|| {
+        let [attached, bytes] = left();
+        format!(
+            "at the end {attached} processes are attached and {bytes} bytes of code memory in use"
+        )
+    })
 }
 
 /// Bytes left in a pipe, but for messages that told a reader to stop who had stopped already.

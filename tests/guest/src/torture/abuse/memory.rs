@@ -2,7 +2,7 @@
 //! in the kernel source).
 
 use super::super::counts::{Count, Missing};
-use super::{Abuser, Ground};
+use super::{swap, Abuser, Ground};
 use crate::proc::{nap, Ended, Kid};
 use crate::sys;
 use std::time::Duration;
@@ -27,7 +27,9 @@ pub const ABUSER: Abuser = Abuser {
 
 fn missing() -> Missing {
     if prepare() {
-        return Vec::new();
+        // Nothing that the group has could be read from a file again.
+        let why = swap::on().err();
+        return why.into_iter().map(|why| (Count::Reclaimed, why)).collect();
     }
     ABUSER
         .goals

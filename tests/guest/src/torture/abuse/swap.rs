@@ -23,24 +23,24 @@ fn missing() -> Missing {
         Ok(()) => Vec::new(),
         Err(why) => {
             let goals = ABUSER.goals.iter();
-            goals.map(|c| (*c, format!("no swap: {why}"))).collect()
+            goals.map(|c| (*c, why.clone())).collect()
         }
     }
 }
 
 /// Switches swap on, unless it is.
-fn on() -> Result<(), String> {
+pub fn on() -> Result<(), String> {
     let active = || sys::read_text("/proc/swaps").is_ok_and(|t| t.lines().count() > 1);
     if active() {
         return Ok(());
     }
     if !Path::new("/proc/swaps").exists() {
-        return Err("the kernel has none".into());
+        return Err("the kernel has no swap".into());
     }
     let options = format!("rd_nr=1 rd_size={}", BYTES >> 10);
     let _ = sys::insmod("/modules/brd.ko", &options);
     if !Path::new(DEVICE).exists() {
-        return Err("no disk in memory".into());
+        return Err("no disk in memory for swap".into());
     }
     let failed = |what: &'static str| move |e| format!("{what}: {e}");
     format().map_err(failed(DEVICE))?;
