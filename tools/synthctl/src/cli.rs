@@ -69,6 +69,8 @@ pub enum Command {
         )]
         command: Vec<OsString>,
     },
+    /// Show what attached processes do now; keys switch processes and open paths
+    Top,
     /// Explain a process, or the paths of one of its descriptors: spec, values, how each assumption is kept
     Explain {
         #[arg(value_parser = clap::value_parser!(i32).range(1..))]

@@ -19,6 +19,7 @@ pub mod saved;
 pub mod status;
 pub mod target;
 pub mod text;
+pub mod top;
 pub mod values;
 
 use cli::{Cli, Command};
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
         Command::Disasm { pid, fd, call } => {
             command::disasm(&Module::open(&machine)?, pid, fd, call)
         }
+        Command::Top => top::run(&Module::open(&machine)?),
         Command::Off => command::switch(&Module::open(&machine)?, false),
         Command::On => command::switch(&Module::open(&machine)?, true),
     }

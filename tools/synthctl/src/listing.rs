@@ -4,6 +4,7 @@
 //! Where a value went shows when it is changed by a little and the code is made once more: what differs then is the value's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use iced_x86::{
     ConstantOffsets, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind,
@@ -18,6 +19,9 @@ use crate::values::{Made, Values};
 /// Most that an immediate may differ from its value and still be told as value and difference.
 const NEAR: u64 = 64;
 
+/// Columns for a verb.
+pub const VERB: usize = 24;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
@@ -29,6 +33,17 @@ pub enum Line {
     Instruction { verb: &'static str, text: String },
     /// Bytes that are not used.
     Gap(usize),
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(name) => write!(f, "{name}:"),
+            Self::Constant { value, name } => write!(f, "{name}: {value:#x}"),
+            Self::Instruction { verb, text } => write!(f, "  {verb:VERB$}{text}"),
+            Self::Gap(bytes) => write!(f, "  {:VERB$}({bytes} bytes unused)", ""),
+        }
+    }
 }
 
 /// Why there is no listing.

@@ -50,3 +50,25 @@ pub fn may_administer(machine: &Machine) -> bool {
         .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
         .is_some_and(|set| set >> SYS_ADMIN & 1 == 1)
 }
+
+/// Calls that read or wrote, by the kernel's own account.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls {
+    pub read: u64,
+    pub write: u64,
+}
+
+/// The calls of a process, its children not included; none if it is gone or not for this user to see.
+pub fn calls(machine: &Machine, pid: i32) -> Calls {
+    let text = machine.text(format!("/proc/{pid}/io")).unwrap_or_default();
+    let of = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    Calls {
+        read: of("syscr"),
+        write: of("syscw"),
+    }
+}

@@ -5,6 +5,9 @@ use crate::proc::{poll_until, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::{area, ensure, same};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -12,7 +15,7 @@ use std::time::Duration;
 area!("synthctl":
     doctor_finds_nothing, by_number, by_name, by_cgroup, status_for_people, status_for_programs, off_and_on, no_such_process,
     kernel_thread, thread_number, some_of_many, not_root, run_counts, run_ends_like_the_command, run_attaches_first, explain_process,
-    explain_descriptor, explain_stock_descriptor, explain_unattached, disasm_names_everything, disasm_is_refused, not_loaded, );
+    explain_descriptor, explain_stock_descriptor, explain_unattached, disasm_names_everything, disasm_is_refused, top_on_a_terminal, top_without_terminal, not_loaded, );
 
 /// The same program on machines that the module refuses.
 pub mod refused {
@@ -476,6 +479,101 @@ fn disasm_is_refused(_: &Lab) -> Res {
     let refused = fails(&["disasm", &a.pid(), &r], 7, "hides from root too");
     sys::write_text(rule, &before)?;
     refused
+}
+
+/// A terminal of 80 columns and 24 lines: our end, and the program's.
+fn terminal() -> Res<(File, OwnedFd)> {
+    let (mut ours, mut its) = (-1, -1);
+    let size = libc::winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: places for two descriptors and a size; no name and no settings are given.
+    let failed = unsafe {
+        libc::openpty(
+            &mut ours,
+            &mut its,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            &size,
+        )
+    };
+    same!(failed, 0, "openpty");
+    // SAFETY: both were just opened and are nobody else's.
+    let (ours, its) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(its)) };
+    sys::set_flag(ours.as_raw_fd(), libc::O_NONBLOCK, true)?;
+    Ok((ours.into(), its))
+}
+
+/// Waits until all of `texts` were written to the terminal.
+fn sees(screen: &mut File, texts: &[&str]) -> Res {
+    let mut seen = Vec::new();
+    let all = poll_until(SOON, || {
+        let mut part = [0; 4096];
+        while let Ok(n) = screen.read(&mut part) {
+            seen.extend_from_slice(part.get(..n)?);
+        }
+        let text = String::from_utf8_lossy(&seen);
+        texts.iter().all(|t| text.contains(t)).then_some(())
+    });
+    ensure!(
+        all.is_some(),
+        "not {texts:?}, but {:?}",
+        String::from_utf8_lossy(&seen)
+    );
+    Ok(())
+}
+
+fn top_on_a_terminal(_: &Lab) -> Res {
+    let (a, _, _) = specialized("busy")?;
+    let (mut screen, its) = terminal()?;
+    let mut top = Command::new(PROGRAM)
+        .arg("top")
+        .stdin(its.try_clone()?)
+        .stdout(its.try_clone()?)
+        .stderr(its)
+        .spawn()?;
+    // A space is no cell that has to be drawn, so words come one by one.
+    sees(&mut screen, &["COMMAND", &a.pid(), "busy", "read", "fast"])?;
+    screen.write_all(b" ")?;
+    let file = format!("processes/{}/enabled", a.pid());
+    let off = poll_until(SOON, || (sysfs::get(&file).ok()? == "0").then_some(()));
+    ensure!(off.is_some(), "the key does not switch the process off");
+    sees(&mut screen, &["stock"])?;
+    screen.write_all(b" ")?;
+    a.is_specialized()?;
+    sees(&mut screen, &["fast"])?;
+    screen.write_all(b"\r")?;
+    sees(&mut screen, &["descriptor", "user_flags:", "neither"])?;
+    screen.write_all(b"q")?;
+    sees(&mut screen, &["COMMAND"])?;
+    screen.write_all(b"q")?;
+    let ended = poll_until(SOON, || top.try_wait().ok().flatten());
+    same!(ended.and_then(|status| status.code()), Some(0), "its end");
+    Ok(())
+}
+
+fn top_without_terminal(_: &Lab) -> Res {
+    // Not even one to be found by name.
+    let mut top = Command::new(PROGRAM);
+    // SAFETY: no arguments, and nothing but this call.
+    unsafe {
+        top.pre_exec(|| {
+            if libc::setsid() < 0 {
+                Err(std::io::Error::last_os_error())
+            } else {
+                Ok(())
+            }
+        })
+    };
+    run(
+        top.arg("top").stdin(std::process::Stdio::null()),
+        8,
+        "top needs a terminal",
+    )
+    .map(drop)
 }
 
 fn not_loaded(_: &Lab) -> Res {

@@ -4,23 +4,42 @@ use synthjit_engine::paths::PathKind;
 
 use crate::cli::Call;
 use crate::error::{Error, Kind};
-use crate::listing::{self, Line, Unlike};
+use crate::listing::{self, Line, Unlike, VERB};
 use crate::module::Module;
 use crate::paint::{GOOD, NOTE, STRONG};
 use crate::status::{Path, Process};
 use crate::values::Values;
 
-/// Columns for the verb.
-const VERB: usize = 24;
-
 /// Prints the code of a path.
 pub fn disasm(module: &Module<'_>, pid: i32, fd: u32, call: Option<Call>) -> Result<u8, Error> {
     let path = choose(module, pid, fd, call)?;
-    let folder = format!("processes/{pid}/fds/{fd}.{}", path.call);
+    let (values, lines) = listing(module, pid, fd, &path.call)?;
+    anstream::println!(
+        "{STRONG}{} of descriptor {fd} of process {pid}{STRONG:#}, {} bytes at {:#x}",
+        path.spec,
+        path.size,
+        values.get("base").unwrap_or(0)
+    );
+    lines.iter().for_each(print);
+    Ok(0)
+}
+
+/// The values and the code of a path.
+///
+/// # Errors
+///
+/// If there is no such path, if its code is not for this user, or if this program would not make it so.
+pub fn listing(
+    module: &Module<'_>,
+    pid: i32,
+    fd: u32,
+    call: &str,
+) -> Result<(Values, Vec<Line>), Error> {
+    let folder = format!("processes/{pid}/fds/{fd}.{call}");
     let code = module.secret(&format!("{folder}/code"))?;
     let values = module.secret(&format!("{folder}/values"))?;
     let values = Values::parse(&String::from_utf8_lossy(&values));
-    let kind = kind(&path.spec)?;
+    let kind = kind(&module.text(&format!("{folder}/spec")).unwrap_or_default())?;
     let lines = listing::list(kind, &values, &code).map_err(|unlike| {
         let what = match unlike {
             Unlike::Values => "the module tells other values than this synthctl knows",
@@ -32,24 +51,16 @@ pub fn disasm(module: &Module<'_>, pid: i32, fd: u32, call: Option<Call>) -> Res
             "use the synthctl that was built with the module, or try again",
         )
     })?;
-    anstream::println!(
-        "{STRONG}{} of descriptor {fd} of process {pid}{STRONG:#}, {} bytes at {:#x}",
-        path.spec,
-        code.len(),
-        values.get("base").unwrap_or(0)
-    );
-    lines.iter().for_each(print);
-    Ok(0)
+    Ok((values, lines))
 }
 
 fn print(line: &Line) {
     match line {
-        Line::Place(name) => anstream::println!("{NOTE}{name}:{NOTE:#}"),
-        Line::Constant { value, name } => anstream::println!("{NOTE}{name}:{NOTE:#} {value:#x}"),
+        Line::Place(_) | Line::Constant { .. } => anstream::println!("{NOTE}{line}{NOTE:#}"),
         Line::Instruction { verb, text } => {
             anstream::println!("  {GOOD}{verb:VERB$}{GOOD:#}{text}");
         }
-        Line::Gap(bytes) => anstream::println!("  {:VERB$}({bytes} bytes unused)", ""),
+        Line::Gap(_) => anstream::println!("{line}"),
     }
 }
 

@@ -5,7 +5,7 @@ mod explain;
 mod run;
 mod show;
 
-pub use disasm::disasm;
+pub use disasm::{disasm, listing};
 pub use explain::explain;
 pub use run::run;
 

@@ -7,10 +7,10 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind};
-use crate::machine::Machine;
 use crate::module::{Module, ROOT};
 use crate::os;
 use crate::paint::STRONG;
+use crate::process::{self, Calls};
 use crate::saved;
 use crate::text::wrap;
 
@@ -42,7 +42,7 @@ fn attempt(module: &Module<'_>, command: &[OsString]) -> Result<u8, (u8, Error)>
     os::leave_interrupts_to_the_command();
     // It is not reaped yet, so /proc still has its counters and its number is not used again.
     os::wait_for_end(pid).map_err(|error| own(other("cannot wait for the command", &error)))?;
-    let calls = Calls::read(module.machine, pid);
+    let calls = process::calls(module.machine, pid);
     let hits = hits_of(module, pid);
     let status = child
         .wait()
@@ -109,29 +109,6 @@ impl Drop for Profile<'_> {
         if let Some(module) = self.0 {
             // The module may be gone.
             let _ = module.set("profile", "0");
-        }
-    }
-}
-
-/// Calls that read or wrote, by the kernel's own account.
-#[derive(Clone, Copy, Debug, Default)]
-struct Calls {
-    read: u64,
-    write: u64,
-}
-
-impl Calls {
-    fn read(machine: &Machine, pid: i32) -> Self {
-        let text = machine.text(format!("/proc/{pid}/io")).unwrap_or_default();
-        let of = |key: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
-                .and_then(|number| number.parse().ok())
-                .unwrap_or(0)
-        };
-        Self {
-            read: of("syscr"),
-            write: of("syscw"),
         }
     }
 }

@@ -6,3 +6,4 @@ mod figures;
 mod files;
 mod listing;
 mod recorded;
+mod top;
