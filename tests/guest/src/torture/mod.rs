@@ -288,10 +288,14 @@ impl<'a> Run<'a> {
             .filter(possible)
             .map(|c| (*c, self.board.count(*c)))
             .collect();
-        self.shares.turn(self.board, turn.is_quiet());
         self.board.give_turn(turn.set);
+        if turn.is_quiet() && self.complete() && !self.args.stock {
+            self.attach_anew();
+        }
+        self.shares.turn(self.board, turn.is_quiet());
         loop {
-            let reached = goals.iter().all(|(c, n)| self.board.count(*c) > *n);
+            let reached = goals.iter().all(|(c, n)| self.board.count(*c) > *n)
+                && (!turn.is_quiet() || self.args.stock || self.shares.quiet_enough());
             let now = begin.elapsed();
             let over = now >= turn.most || now >= turn.least && reached;
             let over = over || self.watch.started.elapsed() >= end;
@@ -304,6 +308,15 @@ impl<'a> Run<'a> {
             if !self.args.stock {
                 self.shares.look(self.board);
             }
+        }
+    }
+
+    /// Processes that are left alone for a while because of what was done to them are specialised again at once when they are
+    /// attached anew. Abusers of the turn before may attach as well.
+    fn attach_anew(&self) {
+        for pid in self.board.carriers() {
+            let _ = sysfs::detach(pid);
+            let _ = sysfs::attach(pid);
         }
     }
 

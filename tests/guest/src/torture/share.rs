@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Least share of specialised calls, in percent, for a run that has tested something. In quiet turns what is left are calls that a
-/// path gives back, because they would sleep or wake somebody, those that have no path, and processes that are left alone for a
-/// while after what was done to them. None of that depends on how fast the machine is.
+/// path gives back, because they would sleep or wake somebody, and those that have no path. Under abuse there are processes
+/// besides that are left alone for a while after what was done to them.
 const LEAST_QUIET: u64 = 30;
 const LEAST_ABUSED: u64 = 10;
 
@@ -15,6 +15,9 @@ const LEAST_ABUSED: u64 = 10;
 const LOOK: Duration = Duration::from_millis(200);
 /// Abusers take a moment to put things right, which does not count as quiet.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// Calls after which a quiet turn has shown enough.
+const ENOUGH: u64 = 2000;
 
 /// Calls, and the specialised ones among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Shares {
     quiet_since: Option<Instant>,
     pub quiet: Share,
     pub abused: Share,
+    /// Quiet calls before this turn.
+    before: u64,
 }
 
 impl Shares {
@@ -49,6 +54,7 @@ impl Shares {
             quiet_since: None,
             quiet: Share::default(),
             abused: Share::default(),
+            before: 0,
         }
     }
 
@@ -56,6 +62,12 @@ impl Shares {
     pub fn turn(&mut self, board: &Board, quiet: bool) {
         self.count(board);
         self.quiet_since = quiet.then(Instant::now);
+        self.before = self.quiet.calls;
+    }
+
+    /// Whether a quiet turn has been long enough.
+    pub fn quiet_enough(&self) -> bool {
+        self.quiet.calls - self.before >= ENOUGH
     }
 
     /// Looks if it is time to.
@@ -128,8 +140,11 @@ mod tests {
         std::thread::sleep(SETTLE);
         streamed(&mut shares, 11);
         streamed(&mut shares, 13);
+        assert!(!shares.quiet_enough());
+        streamed(&mut shares, ENOUGH);
+        assert!(shares.quiet_enough());
         shares.turn(board, false);
         streamed(&mut shares, 17);
-        assert_eq!((shares.abused.calls, shares.quiet.calls), (22, 13));
+        assert_eq!((shares.abused.calls, shares.quiet.calls), (22, ENOUGH + 13));
     }
 }

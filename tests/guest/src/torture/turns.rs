@@ -39,7 +39,7 @@ impl Turn {
             set: 0,
             least: QUIET,
             goals: Vec::new(),
-            most: QUIET,
+            most: MOST,
         }
     }
 
