@@ -1,6 +1,7 @@
 //! Tests of the engine on the host: what it writes is read back by another disassembler, compared with golden texts, and
 //! really executed on fake kernel objects.
 
+mod abi_doc;
 mod admission;
 mod bookkeeping;
 mod branches;
