@@ -3,7 +3,8 @@
  * Code memory: slots for paths and for vectors, in the module's own text.
  *
  * The kernel makes module text read-only and executable, lists it in kallsyms
- * and places it within rel32 reach of its own text. Each path slot touches user
+ * and places it within rel32 reach of its own text. Each slot has a symbol, whose name
+ * has room for another one (names.c). Each path slot touches user
  * memory at fixed offsets only, so the exception entries of all slots stand
  * here: a fault goes on behind the copy instruction, with the count that is
  * left in rcx. EX_TYPE_UACCESS also lets the kernel recover from a machine check
@@ -15,16 +16,20 @@
 #include <asm/extable_fixup_types.h>
 #include <asm/page_types.h>
 
-#include "synthjit_specs.h"
+#include "arena.h"
 
 	.pushsection .text.synthjit_arena, "ax"
 	.balign PAGE_SIZE, 0xcc
 SYM_CODE_START_NOALIGN(synthjit_arena_paths)
 	ANNOTATE_NOENDBR
+	.skip SYNTHJIT_SLOTS_AT, 0xcc
+	ANNOTATE_NOENDBR
 	.skip SYNTHJIT_PATH_SLOT * SYNTHJIT_PATH_SLOTS, 0xcc
 SYM_CODE_END(synthjit_arena_paths)
 	.balign PAGE_SIZE, 0xcc
 SYM_CODE_START_NOALIGN(synthjit_arena_vectors)
+	ANNOTATE_NOENDBR
+	.skip SYNTHJIT_SLOTS_AT, 0xcc
 	ANNOTATE_NOENDBR
 	.skip SYNTHJIT_VECTOR_SLOT * SYNTHJIT_VECTOR_SLOTS, 0xcc
 SYM_CODE_END(synthjit_arena_vectors)
@@ -35,10 +40,28 @@ SYM_CODE_START_NOALIGN(synthjit_arena_end)
 SYM_CODE_END(synthjit_arena_end)
 	.popsection
 
+	/* Up to the first dot the name of a slot that was not used yet; 95 characters at least. */
+	.altmacro
+.macro SLOT_SYMBOL kind slot start size
+	.set synthjit_\kind\()_slot_\slot\()..........................................................................., \
+		\start + SYNTHJIT_SLOTS_AT + \slot * \size
+	.size synthjit_\kind\()_slot_\slot\()..........................................................................., \size
+.endm
+.macro SLOT_SYMBOLS kind slots start size
+	.set slot, 0
+	.rept \slots
+	SLOT_SYMBOL \kind, %slot, \start, \size
+	.set slot, slot + 1
+	.endr
+.endm
+	SLOT_SYMBOLS path, SYNTHJIT_PATH_SLOTS, synthjit_arena_paths, SYNTHJIT_PATH_SLOT
+	SLOT_SYMBOLS vector, SYNTHJIT_VECTOR_SLOTS, synthjit_arena_vectors, SYNTHJIT_VECTOR_SLOT
+	.noaltmacro
+
 	/* Both sites are a `rep movsb`, two bytes long. */
 .macro COPY_SITE slot site
-	_ASM_EXTABLE_TYPE(synthjit_arena_paths + \slot * SYNTHJIT_PATH_SLOT + \site, \
-			  synthjit_arena_paths + \slot * SYNTHJIT_PATH_SLOT + \site + 2, \
+	_ASM_EXTABLE_TYPE(synthjit_arena_paths + SYNTHJIT_SLOTS_AT + \slot * SYNTHJIT_PATH_SLOT + \site, \
+			  synthjit_arena_paths + SYNTHJIT_SLOTS_AT + \slot * SYNTHJIT_PATH_SLOT + \site + 2, \
 			  EX_TYPE_UACCESS)
 .endm
 	.set slot, 0

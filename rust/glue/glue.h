@@ -9,8 +9,8 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 
+#include "arena.h"
 #include "synthjit.h"
-#include "synthjit_specs.h"
 
 #undef pr_fmt
 #define pr_fmt(fmt) "synthjit: " fmt
@@ -23,10 +23,7 @@ extern unsigned long synthjit_stock_entry;
 extern atomic_long_t synthjit_bailout_count;
 extern unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
 
-/* arena.S, entry.S */
-extern u8 synthjit_arena_paths[];
-extern u8 synthjit_arena_vectors[];
-extern u8 synthjit_arena_end[];
+/* entry.S */
 void synthjit_tail_thunk(void);
 void synthjit_learn_thunk(void);
 void synthjit_bail_thunk(void);
@@ -76,8 +73,13 @@ int synthjit_events_start(void);
 void synthjit_events_stop(void);
 
 /* slots.c */
-const struct synthjit_made *synthjit_path_in(u32 slot);
+const struct synthjit_made *synthjit_made_in(u32 i);
+const struct synthjit_made *synthjit_made_for(u32 slot);
 const struct synthjit_made *synthjit_made_at(unsigned long ip, u32 *offset);
+
+/* names.c */
+void synthjit_names_start(void);
+void synthjit_name_stale(u32 i);
 
 /* fault.c */
 extern bool synthjit_faulted;

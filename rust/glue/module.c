@@ -16,8 +16,10 @@ static bool watching;
 /* At load, on a platform that can be used. */
 int synthjit_glue_start(void)
 {
-	int ret = synthjit_mirrors_start();
+	int ret;
 
+	synthjit_names_start();
+	ret = synthjit_mirrors_start();
 	if (ret)
 		return ret;
 	ret = synthjit_tasks_start();

@@ -169,8 +169,8 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *gr
 		.verw_sel = verw_sel,
 		.bailouts = (unsigned long)&synthjit_bailout_count,
 		.hits = (unsigned long)synthjit_hit_counts,
-		.paths = (unsigned long)synthjit_arena_paths,
-		.vectors = (unsigned long)synthjit_arena_vectors,
+		.paths = SYNTHJIT_PATHS,
+		.vectors = SYNTHJIT_VECTORS,
 	};
 	return 0;
 }

@@ -7,7 +7,7 @@
  */
 #include "glue.h"
 
-static struct synthjit_made slots[SYNTHJIT_PATH_SLOTS + SYNTHJIT_VECTOR_SLOTS];
+static struct synthjit_made slots[SYNTHJIT_SLOTS];
 
 static u32 index_of(u32 slot, bool is_vector)
 {
@@ -24,10 +24,17 @@ void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const struct 
 	slots[i] = *made;
 	slots[i].is_vector = is_vector;
 	slots[i].pid = current->pid;
+	synthjit_name_stale(i);
+}
+
+/* By the number that counts vectors behind paths. */
+const struct synthjit_made *synthjit_made_in(u32 i)
+{
+	return &slots[i];
 }
 
 /* What the path slot @slot was made for; NULL if there is no such slot. */
-const struct synthjit_made *synthjit_path_in(u32 slot)
+const struct synthjit_made *synthjit_made_for(u32 slot)
 {
 	return slot < SYNTHJIT_PATH_SLOTS ? &slots[slot] : NULL;
 }
@@ -35,13 +42,13 @@ const struct synthjit_made *synthjit_path_in(u32 slot)
 /* The slot that @ip is in, and the offset in it; NULL outside of all slots. */
 const struct synthjit_made *synthjit_made_at(unsigned long ip, u32 *offset)
 {
-	unsigned long at = ip - (unsigned long)synthjit_arena_paths;
+	unsigned long at = ip - SYNTHJIT_PATHS;
 
 	if (at < SYNTHJIT_PATHS_BYTES) {
 		*offset = at % SYNTHJIT_PATH_SLOT;
 		return &slots[index_of(at / SYNTHJIT_PATH_SLOT, false)];
 	}
-	at = ip - (unsigned long)synthjit_arena_vectors;
+	at = ip - SYNTHJIT_VECTORS;
 	if (at < SYNTHJIT_VECTORS_BYTES) {
 		*offset = at % SYNTHJIT_VECTOR_SLOT;
 		return &slots[index_of(at / SYNTHJIT_VECTOR_SLOT, true)];

@@ -132,6 +132,9 @@ int synthjit_text_edit(const struct synthjit_edit *edits, synthjit_u32 count);
 /* slots.c */
 void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const struct synthjit_made *made);
 
+/* names.c */
+synthjit_u32 synthjit_names_update(void);
+
 /* trace.c */
 void synthjit_trace_start(void);
 void synthjit_trace_stop(void);

@@ -77,7 +77,7 @@ void synthjit_trace_stop(void)
 
 void synthjit_trace_synthesize(synthjit_u32 slot)
 {
-	const struct synthjit_made *path = synthjit_path_in(slot);
+	const struct synthjit_made *path = synthjit_made_for(slot);
 
 	if (path)
 		trace_synthesize(path);
@@ -85,7 +85,7 @@ void synthjit_trace_synthesize(synthjit_u32 slot)
 
 void synthjit_trace_retire(synthjit_u32 slot, synthjit_u32 reason)
 {
-	const struct synthjit_made *path = synthjit_path_in(slot);
+	const struct synthjit_made *path = synthjit_made_for(slot);
 
 	if (path)
 		trace_retire(path, reason);

@@ -234,6 +234,12 @@ pub(crate) fn slot_made(slot: Slot, made: &Made) {
     unsafe { c::synthjit_slot_made(slot.index() as u32, is_vector.into(), made) };
 }
 
+/// Shows in kallsyms what slots were made for. Some must wait for a while: `true`. Under STATE.
+pub(crate) fn update_names() -> bool {
+    // SAFETY: Process context; the callers hold STATE.
+    unsafe { c::synthjit_names_update() != 0 }
+}
+
 /// What a slot is made for, but for what C adds.
 pub(crate) fn made(spec: &'static str, tgid: i32, code: u64, len: usize) -> Made {
     // CAST: Names are short and slots small.

@@ -222,6 +222,7 @@ impl Code {
         match edits.make() {
             Ok(()) => {
                 p.vector = Some(Used { slot, len });
+                glue::tidy_soon();
                 Ok(addr)
             }
             Err(_) => {

@@ -165,7 +165,6 @@ fn specialize(
         (Ok(vector), None) => vector,
         (Ok(vector), Some(_)) => {
             p.fruitless.forgive();
-            glue::tidy_soon();
             vector
         }
         // The descriptor has no path then; the process keeps its others.
@@ -306,13 +305,19 @@ pub(crate) fn strip(code: &mut Code, p: &mut Process, reason: Reason, quiesced: 
     code.flush();
 }
 
-/// Retired code is poisoned, and directories follow paths. Workqueue context.
+/// Retired code is poisoned, and names and directories follow paths. Workqueue context.
 ///
 /// Directories are made here and not where paths are made because they cost more than the
 /// paths, and the process should not wait for them.
 pub(crate) fn tidy() {
     let _change = CHANGE.lock();
-    STATE.lock().code.flush();
+    {
+        let mut state = STATE.lock();
+        state.code.flush();
+        if glue::update_names() {
+            glue::tidy_soon();
+        }
+    }
     glue::remove_dirs_now();
     while let Some((parent, tgid, fd, call)) = next_without_dir() {
         // Under CHANGE, so the path is still there afterwards.

@@ -12,7 +12,7 @@ const END: &str = "---[ end trace";
 /// The lines of an oops by which the kernel complains. Any other is not the oops's.
 const OF_OOPS: [&str; 3] = ["Oops: ", "BUG: unable to handle", "Call Trace:"];
 /// What shows that the instruction that faulted was generated.
-const IN_ARENA: &str = "RIP: 0010:synthjit_arena_paths+";
+const IN_ARENA: &str = "RIP: 0010:synthjit_path_";
 /// What the module says of it.
 const TOLD: &str = "synthjit: a fault in generated code: ";
 /// What a panic begins with.
@@ -93,7 +93,7 @@ mod tests {
     const OOPS: &[&str] = &[
         "[    2.0] BUG: unable to handle page fault for address: fffffc0000000000",
         "[    2.0] Oops: Oops: 0000 [#1] SMP NOPTI",
-        "[    2.0] RIP: 0010:synthjit_arena_paths+0x1c0/0x40000 [synthjit]",
+        "[    2.0] RIP: 0010:synthjit_path_pipe_write_pid7_fd4+0x1c0/0x380 [synthjit]",
         "[    2.0] Call Trace:",
         "[    2.0] synthjit: a fault in generated code: pipe_write of process 7 for descriptor 4, +0x1c0 in its slot",
         "[    2.0] ---[ end trace 0000000000000000 ]---",

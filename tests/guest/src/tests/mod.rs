@@ -15,6 +15,7 @@ mod fast;
 mod fault;
 mod left_out;
 mod module;
+mod names;
 mod recover;
 mod refused;
 mod regs;
@@ -85,6 +86,7 @@ const AREAS: &[&[Test]] = &[
     seccomp::TESTS,
     tracefs::TESTS,
     tracepoints::TESTS,
+    names::TESTS,
     abi::TESTS,
     abi_effect::TESTS,
     rights::TESTS,

@@ -8,6 +8,7 @@ mod apparmor;
 mod auditd;
 mod events;
 mod gdb;
+mod own;
 mod perf;
 mod raw;
 mod seccomp;
@@ -29,6 +30,7 @@ pub const AREAS: &[&[Test]] = &[
     trace_cmd::TESTS,
     perf::TESTS,
     gdb::TESTS,
+    own::TESTS,
     apparmor::TESTS,
     auditd::TESTS,
 ];
