@@ -198,6 +198,7 @@ fn show_values(w: &mut Page<'_>, state: &State, path: &Path) -> fmt::Result {
     line("files", i.files)?;
     line("file_mode", i.file_mode.into())?;
     line("hits", i.hits.unwrap_or(0))?;
+    line("report_bails", i.report_bails.into())?;
     line("smap", g.smap.into())?;
     line("ibt", g.ibt.into())?;
     line("verw", g.verw.into())?;
@@ -205,6 +206,7 @@ fn show_values(w: &mut Page<'_>, state: &State, path: &Path) -> fmt::Result {
     line("stock_entry", g.stock_entry)?;
     line("tail_thunk", g.tail_thunk)?;
     line("learn_thunk", g.learn_thunk)?;
+    line("bail_thunk", g.bail_thunk)?;
     line("verw_sel", g.verw_sel)?;
     line("bailouts", g.bailouts)?;
     let facts = Facts::NAMES.iter().enumerate();

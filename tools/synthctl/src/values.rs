@@ -19,7 +19,15 @@ pub struct Made {
 }
 
 /// What of the values says how code is made, not what is baked in.
-const SWITCHES: &[&str] = &["base", "entry", "smap", "ibt", "verw", "erms"];
+const SWITCHES: &[&str] = &[
+    "base",
+    "entry",
+    "smap",
+    "ibt",
+    "verw",
+    "erms",
+    "report_bails",
+];
 
 impl Values {
     /// Reads the file's text; a line that is not `NAME 0xNUMBER` is left out.
@@ -66,6 +74,7 @@ impl Values {
             stock_entry: self.get("stock_entry")?,
             tail_thunk: self.get("tail_thunk")?,
             learn_thunk: self.get("learn_thunk")?,
+            bail_thunk: self.get("bail_thunk")?,
             verw_sel: self.get("verw_sel")?,
             bailouts: self.get("bailouts")?,
         };
@@ -76,6 +85,7 @@ impl Values {
             files: self.get("files")?,
             file_mode: u32::try_from(self.get("file_mode")?).ok()?,
             hits: Some(self.get("hits")?).filter(|address| *address != 0),
+            report_bails: is("report_bails")?,
         };
         let mut bytes = [0; layout::PATH_SLOT];
         let base = self.get("base")?;
