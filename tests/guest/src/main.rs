@@ -9,6 +9,7 @@ mod sys;
 mod sysfs;
 mod tests;
 mod torture;
+mod tutorial;
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +38,8 @@ enum Command {
     /// What tools start and look at: writes its number to a file, then does a known mixture of calls
     #[command(hide = true)]
     Workload { attach: String },
+    /// Run the commands of docs/tutorial.md and compare what they print
+    Tutorial,
     /// Sends so many bytes through a pipe of its own, one by one
     #[command(hide = true)]
     Echoes { rounds: u32 },
@@ -60,6 +63,7 @@ fn main() {
         Command::Torture(args) => torture::main(&args),
         Command::TortureWorker { board, desk } => torture::resume(board, desk),
         Command::Workload { attach } => tests::tools::stream::main(&attach, tests::tools::WARM),
+        Command::Tutorial => tutorial::main(),
         Command::Echoes { rounds } => tests::synthctl::echoes(rounds),
         Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),
     };

@@ -254,6 +254,23 @@ pub fn getpid() -> i32 {
     call(libc::SYS_getpid as usize, [0; 6]) as i32
 }
 
+/// Puts the calling thread under a seccomp filter for life, without privilege.
+pub fn install_filter(filter: &[libc::sock_filter]) -> Sys {
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr() as *mut _,
+    };
+    sys(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as usize, 1])?;
+    sys(
+        libc::SYS_seccomp,
+        &[
+            libc::SECCOMP_SET_MODE_FILTER as usize,
+            0,
+            &program as *const libc::sock_fprog as usize,
+        ],
+    )
+}
+
 /// Loads a module file, as `insmod` does.
 pub fn insmod(path: &str, options: &str) -> Sys {
     let fd = open(path, libc::O_RDONLY | libc::O_CLOEXEC, 0)?;

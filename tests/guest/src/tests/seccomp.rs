@@ -28,28 +28,11 @@ fn filter(nr: i64, fd: i32, action: u32) -> Vec<libc::sock_filter> {
     ]
 }
 
-fn install(filter: &[libc::sock_filter]) -> Res {
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr() as *mut _,
-    };
-    sys::sys(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as usize, 1])?;
-    sys::sys(
-        libc::SYS_seccomp,
-        &[
-            libc::SECCOMP_SET_MODE_FILTER as usize,
-            0,
-            &program as *const libc::sock_fprog as usize,
-        ],
-    )?;
-    Ok(())
-}
-
 fn seccomp_errno(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let q = Pipe::new(0)?;
     lab.warm(&q)?;
-    install(&filter(
+    sys::install_filter(&filter(
         libc::SYS_write,
         rig.p.w,
         libc::SECCOMP_RET_ERRNO | libc::EDQUOT as u32,
@@ -76,7 +59,7 @@ fn seccomp_errno(lab: &Lab) -> Res {
 
 fn seccomp_allow(lab: &Lab) -> Res {
     let rig = lab.rig()?;
-    install(&filter(libc::SYS_getcpu, 0, libc::SECCOMP_RET_ERRNO | 1))?;
+    sys::install_filter(&filter(libc::SYS_getcpu, 0, libc::SECCOMP_RET_ERRNO | 1))?;
     lab.slow(rig.p.w, Write, 20, || {
         for i in 0..20u8 {
             echo(rig.p.r, rig.p.w, &[i])?;
@@ -88,7 +71,7 @@ fn seccomp_allow(lab: &Lab) -> Res {
 fn seccomp_trap(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     super::bail::count_signals(libc::SIGSYS, 0);
-    install(&filter(libc::SYS_read, rig.p.r, libc::SECCOMP_RET_TRAP))?;
+    sys::install_filter(&filter(libc::SYS_read, rig.p.r, libc::SECCOMP_RET_TRAP))?;
     let mut b = [0];
     lab.slow(rig.p.r, Read, 10, || {
         for i in 1..=10u64 {
@@ -105,7 +88,7 @@ fn seccomp_trap(lab: &Lab) -> Res {
 fn seccomp_kill(lab: &Lab) -> Res {
     let mut kid = Kid::spawn(|| {
         let Ok(rig) = lab.rig() else { return 9 };
-        if install(&filter(
+        if sys::install_filter(&filter(
             libc::SYS_write,
             rig.p.w,
             libc::SECCOMP_RET_KILL_PROCESS,
@@ -133,7 +116,7 @@ fn seccomp_in_state(lab: &Lab) -> Res {
     }
     let me = sys::getpid();
     same!(lab.state_of(me), "specialized", "state before the filter");
-    install(&filter(libc::SYS_write, rig.p.w, libc::SECCOMP_RET_ALLOW))?;
+    sys::install_filter(&filter(libc::SYS_write, rig.p.w, libc::SECCOMP_RET_ALLOW))?;
     let state = lab.state_of(me);
     ensure!(
         state.starts_with("stock: ") && state.contains("seccomp"),

@@ -24,19 +24,7 @@ fn install(refused: usize) -> Sys {
         ins(0x06, libc::SECCOMP_RET_ERRNO | ERRNO as u32, 0, 0),
         ins(0x06, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr() as *mut _,
-    };
-    sys::sys(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as usize, 1])?;
-    sys::sys(
-        libc::SYS_seccomp,
-        &[
-            libc::SECCOMP_SET_MODE_FILTER as usize,
-            0,
-            &program as *const libc::sock_fprog as usize,
-        ],
-    )
+    sys::install_filter(&filter)
 }
 
 pub fn filtered(w: &mut Worker) {
