@@ -13,34 +13,42 @@
 
 #define SYNTHJIT_CALL_NAMES { 0, "read" }, { 1, "write" }
 
+/* What is told of a path, whatever happens to it. */
+#define SYNTHJIT_PATH_FIELDS					\
+	__field(pid_t, pid)					\
+	__field(pid_t, tgid)					\
+	__field(u32, fd)					\
+	__field(u32, call)					\
+	__field(u64, ino)					\
+	__field(const void *, code)				\
+	__field(u32, bytes)					\
+	__string_len(spec, path->spec, path->spec_len)
+#define SYNTHJIT_PATH_ASSIGN					\
+	__entry->pid = path->pid;				\
+	__entry->tgid = path->tgid;				\
+	__entry->fd = path->fd;					\
+	__entry->call = path->call;				\
+	__entry->ino = path->ino;				\
+	__entry->code = (const void *)(unsigned long)path->code;	\
+	__entry->bytes = path->bytes;				\
+	__assign_str(spec);
+#define SYNTHJIT_PATH_FORMAT "pid=%d tgid=%d fd=%u call=%s ino=%llu spec=%s code=%p bytes=%u"
+#define SYNTHJIT_PATH_VALUES					\
+	__entry->pid, __entry->tgid, __entry->fd,		\
+	__print_symbolic(__entry->call, SYNTHJIT_CALL_NAMES),	\
+	__entry->ino, __get_str(spec), __entry->code, __entry->bytes
+
 /* A path: made, or giving a call back. */
 DECLARE_EVENT_CLASS(synthjit_path,
 	TP_PROTO(const struct synthjit_made *path),
 	TP_ARGS(path),
 	TP_STRUCT__entry(
-		__field(pid_t, pid)
-		__field(pid_t, tgid)
-		__field(u32, fd)
-		__field(u32, call)
-		__field(u64, ino)
-		__field(const void *, code)
-		__field(u32, bytes)
-		__string_len(spec, path->spec, path->spec_len)
+		SYNTHJIT_PATH_FIELDS
 	),
 	TP_fast_assign(
-		__entry->pid = path->pid;
-		__entry->tgid = path->tgid;
-		__entry->fd = path->fd;
-		__entry->call = path->call;
-		__entry->ino = path->ino;
-		__entry->code = (const void *)(unsigned long)path->code;
-		__entry->bytes = path->bytes;
-		__assign_str(spec);
+		SYNTHJIT_PATH_ASSIGN
 	),
-	TP_printk("pid=%d tgid=%d fd=%u call=%s ino=%llu spec=%s code=%p bytes=%u",
-		  __entry->pid, __entry->tgid, __entry->fd,
-		  __print_symbolic(__entry->call, SYNTHJIT_CALL_NAMES), __entry->ino, __get_str(spec),
-		  __entry->code, __entry->bytes)
+	TP_printk(SYNTHJIT_PATH_FORMAT, SYNTHJIT_PATH_VALUES)
 );
 
 DEFINE_EVENT(synthjit_path, synthesize,
@@ -59,31 +67,15 @@ TRACE_EVENT(retire,
 	TP_PROTO(const struct synthjit_made *path, u32 reason),
 	TP_ARGS(path, reason),
 	TP_STRUCT__entry(
-		__field(pid_t, pid)
-		__field(pid_t, tgid)
-		__field(u32, fd)
-		__field(u32, call)
-		__field(u64, ino)
-		__field(const void *, code)
-		__field(u32, bytes)
+		SYNTHJIT_PATH_FIELDS
 		__field(u32, reason)
-		__string_len(spec, path->spec, path->spec_len)
 	),
 	TP_fast_assign(
-		__entry->pid = path->pid;
-		__entry->tgid = path->tgid;
-		__entry->fd = path->fd;
-		__entry->call = path->call;
-		__entry->ino = path->ino;
-		__entry->code = (const void *)(unsigned long)path->code;
-		__entry->bytes = path->bytes;
+		SYNTHJIT_PATH_ASSIGN
 		__entry->reason = reason;
-		__assign_str(spec);
 	),
-	TP_printk("pid=%d tgid=%d fd=%u call=%s ino=%llu spec=%s code=%p bytes=%u reason=%s",
-		  __entry->pid, __entry->tgid, __entry->fd,
-		  __print_symbolic(__entry->call, SYNTHJIT_CALL_NAMES), __entry->ino, __get_str(spec),
-		  __entry->code, __entry->bytes, __print_symbolic(__entry->reason, SYNTHJIT_REASON_NAMES))
+	TP_printk(SYNTHJIT_PATH_FORMAT " reason=%s", SYNTHJIT_PATH_VALUES,
+		  __print_symbolic(__entry->reason, SYNTHJIT_REASON_NAMES))
 );
 
 TRACE_EVENT(refuse,
