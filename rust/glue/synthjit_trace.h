@@ -21,8 +21,7 @@
 	__field(u32, call)					\
 	__field(u64, ino)					\
 	__field(const void *, code)				\
-	__field(u32, bytes)					\
-	__string_len(spec, path->spec, path->spec_len)
+	__field(u32, bytes)
 #define SYNTHJIT_PATH_ASSIGN					\
 	__entry->pid = path->pid;				\
 	__entry->tgid = path->tgid;				\
@@ -44,6 +43,7 @@ DECLARE_EVENT_CLASS(synthjit_path,
 	TP_ARGS(path),
 	TP_STRUCT__entry(
 		SYNTHJIT_PATH_FIELDS
+		__string_len(spec, path->spec, path->spec_len)
 	),
 	TP_fast_assign(
 		SYNTHJIT_PATH_ASSIGN
@@ -69,6 +69,7 @@ TRACE_EVENT(retire,
 	TP_STRUCT__entry(
 		SYNTHJIT_PATH_FIELDS
 		__field(u32, reason)
+		__string_len(spec, path->spec, path->spec_len)
 	),
 	TP_fast_assign(
 		SYNTHJIT_PATH_ASSIGN
