@@ -100,11 +100,7 @@ pub fn judge_with(
     expect: &[String],
     allowed_taint: u64,
 ) -> Verdict {
-    let mut killer = OomKiller::default();
-    if let Some(first) = lines
-        .iter()
-        .position(|line| !killer.shows_its_stack(line) && complains(line))
-    {
+    if let Some(first) = first_complaint(lines) {
         return Verdict::Complaint(first);
     }
     if timed_out {
@@ -153,6 +149,14 @@ impl OomKiller {
             true
         }
     }
+}
+
+/// Index of the first line by which the kernel complains.
+pub fn first_complaint(lines: &[Line]) -> Option<usize> {
+    let mut killer = OomKiller::default();
+    lines
+        .iter()
+        .position(|line| !killer.shows_its_stack(line) && complains(line))
 }
 
 /// What a verdict is in a run that had to make the kernel complain: clean if its first complaint contains `text`.

@@ -9,6 +9,7 @@ mod boots;
 mod cells;
 mod cover;
 mod cpio;
+mod emulator;
 mod figures;
 mod fuzz;
 mod guest;
