@@ -18,7 +18,7 @@ const OLDEST: (u32, u32) = (8, 1);
 /// So often a guest is booted until its clock is right. That is known in its first second.
 const CLOCK_RUNS: usize = 6;
 /// So often one is booted that QEMU ends with stale code. That takes as long as the run.
-const STALE_RUNS: usize = 3;
+const STALE_RUNS: usize = 5;
 
 /// The disk of [`Root::Debian`].
 const DEBIAN: &str = "build/guest-root.ext4";
