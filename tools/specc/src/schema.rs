@@ -38,9 +38,9 @@ pub struct Spec {
     /// Names of reasons in `reasons.toml` for which this spec refuses, besides those of its values.
     #[serde(default)]
     pub refuses: Vec<String>,
-    /// Each situation in which the path leaves the call to the stock kernel.
+    /// Each situation in which a path leaves the call to the stock kernel; those of used specs count too.
     #[serde(default)]
-    pub bails: Vec<String>,
+    pub bail: Vec<Bail>,
     /// From where on the path must finish.
     #[serde(default)]
     pub commit: String,
@@ -68,6 +68,18 @@ pub struct Observable {
     pub stays: Vec<String>,
     #[serde(default)]
     pub differs: Vec<String>,
+}
+
+/// Why a path leaves a call to the stock kernel.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bail {
+    /// The word for it in files and tools, the same in all specs that have it.
+    pub name: String,
+    /// What the situation is, in a sentence.
+    pub doc: String,
+    /// What a person can do about it.
+    pub cure: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

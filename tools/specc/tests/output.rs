@@ -65,6 +65,8 @@ pub fn user(facts: &Facts) -> u64 {
     const { assert!(matches!(push::SPEC.values[0].kept, Kept::Watch) && push::SPEC.values[0].events.len() == 1) };
     const { assert!(matches!(push::SPEC.values[0].reason, Reason::Threads)) };
     const { assert!(matches!(push::SPEC.values[3].source, Source::Call) && push::SPEC.values[3].class == 4) };
+    const { assert!(matches!(push::SPEC.bails, [Bail::Full]) && ground::SPEC.bails.is_empty() && Bail::ALL.len() == 1) };
+    let _: [&str; 3] = [Bail::Full.name(), Bail::Full.doc(), Bail::Full.cure()];
     let known = push::Known::new(facts);
     let seen = push::Seen { fd: 3 };
     let names: [&str; 3] = [SPECS[0].name, Reason::Threads.name(), RELEASE];

@@ -87,9 +87,9 @@ fn missing_key() {
     );
     expect(
         "push.toml",
-        "bails = [\"The thing is full.\"]",
+        "[[bail]]\nname = \"full\"\ndoc = \"The thing is full.\"\ncure = \"pop\"\n",
         "",
-        "bails",
+        "bail",
         "is missing",
     );
 }
@@ -381,6 +381,54 @@ fn reason_without_text() {
 }
 
 #[test]
+fn bail_outs_have_one_name_and_two_sentences() {
+    for (field, old) in [
+        ("doc", "doc = \"The thing is full.\""),
+        ("cure", "cure = \"pop\""),
+    ] {
+        let key = format!("bail.full.{field}");
+        for wrong in ["\"\"", "\"a\\nb\""] {
+            expect(
+                "push.toml",
+                old,
+                &format!("{field} = {wrong}"),
+                &key,
+                "not one line",
+            );
+        }
+    }
+    expect(
+        "push.toml",
+        "name = \"full\"",
+        "name = \"Full\"",
+        "bail.Full.name",
+        "is no name",
+    );
+    let again = "[[bail]]\nname = \"full\"\ndoc = \"x\"\ncure = \"x\"\n\n";
+    expect(
+        "push.toml",
+        "[[bail]]",
+        &format!("{again}[[bail]]"),
+        "bail.full.name",
+        "is there already, in push.toml",
+    );
+    // Names are those of all specs.
+    let bench = Bench::new();
+    bench.edit(
+        "specs/ground.toml",
+        "[[value]]\nname = \"flags\"",
+        &format!("{again}[[value]]\nname = \"flags\""),
+    );
+    let shown = specc::Set::load(&bench.specs())
+        .expect_err("full is there twice")
+        .to_string();
+    assert!(
+        shown.starts_with("push.toml: bail.full.name: is there already, in ground.toml"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn same_thing_twice() {
     let bench = Bench::new();
     let push = bench.read("specs/push.toml");
@@ -478,7 +526,7 @@ fn uses() {
 fn two_paths_for_one_call() {
     let bench = Bench::new();
     let text = "name = \"shove\"\nkind = \"path\"\ndoc = \"x\"\ncall = \"push\"\nsyscall = 1\nobject = \"thing_fops\"\n\
-                commit = \"x\"\nbails = [\"x\"]\n";
+                commit = \"x\"\nbail = [{ name = \"x\", doc = \"x\", cure = \"x\" }]\n";
     bench.write("specs/shove.toml", text);
     let shown = specc::Set::load(&bench.specs())
         .expect_err("two paths for push")

@@ -55,6 +55,49 @@ pub(super) fn one_meaning(set: &Set, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Each name of a bail-out is there once, and says what it is in one line.
+pub(super) fn bails(set: &Set, faults: &mut Vec<Fault>) {
+    let mut first: BTreeMap<&str, &Spec> = BTreeMap::new();
+    for (spec, bail) in set
+        .specs
+        .iter()
+        .flat_map(|s| s.bail.iter().map(move |b| (s, b)))
+    {
+        let key = |field: &str| format!("bail.{}.{field}", bail.name);
+        if !is_field_name(&bail.name) {
+            faults.push(fault(
+                spec,
+                &key("name"),
+                "is no name",
+                "use lower-case snake case",
+            ));
+        }
+        if let Some(other) = first.insert(&bail.name, spec) {
+            faults.push(fault(
+                spec,
+                &key("name"),
+                format!("is there already, in {}.toml", other.name),
+                "use another name, or move it to a spec that both use",
+            ));
+        }
+        for (field, text) in [("doc", &bail.doc), ("cure", &bail.cure)] {
+            if !is_one_line(text) {
+                faults.push(fault(
+                    spec,
+                    &key(field),
+                    "is not one line of text",
+                    "say it to people in one line",
+                ));
+            }
+        }
+    }
+}
+
+/// Not even a carriage return: it becomes a comment of Rust, which allows none.
+fn is_one_line(text: &str) -> bool {
+    !text.trim().is_empty() && !text.contains(char::is_control)
+}
+
 pub(super) fn reasons(set: &Set, faults: &mut Vec<Fault>) {
     let mut seen = BTreeSet::new();
     for reason in &set.reasons.reason {
@@ -76,8 +119,7 @@ pub(super) fn reasons(set: &Set, faults: &mut Vec<Fault>) {
             ));
         }
         for (field, text) in [("text", &reason.text), ("cure", &reason.cure)] {
-            // Not even a carriage return: it becomes a comment of Rust, which allows none.
-            if text.trim().is_empty() || text.contains(char::is_control) {
+            if !is_one_line(text) {
                 faults.push(Fault::new(
                     REASONS,
                     key(field),

@@ -24,6 +24,7 @@ pub fn check(set: &Set) -> Vec<Fault> {
     for spec in &set.specs {
         spec::judge(set, spec, &mut faults);
     }
+    common::bails(set, &mut faults);
     common::one_meaning(set, &mut faults);
     common::unused_reasons(set, &mut faults);
     faults

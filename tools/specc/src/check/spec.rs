@@ -43,7 +43,6 @@ fn spec_head(set: &Set, spec: &Spec, faults: &mut Vec<Fault>) {
         ("syscall", spec.syscall.is_some()),
         ("object", !spec.object.is_empty()),
         ("commit", !spec.commit.is_empty()),
-        ("bails", !spec.bails.is_empty()),
     ] {
         if path && !given {
             faults.push(fault(spec, key, "is missing", "a path spec must say it"));
@@ -55,6 +54,9 @@ fn spec_head(set: &Set, spec: &Spec, faults: &mut Vec<Fault>) {
                 "remove it, or write kind = \"path\"",
             ));
         }
+    }
+    if path && set.closure(spec).iter().all(|s| s.bail.is_empty()) {
+        faults.push(fault(spec, "bail", "is missing", "a path spec must say it"));
     }
     if spec.doc.trim().is_empty() {
         faults.push(fault(

@@ -41,6 +41,11 @@ pub fn header(set: &Set) -> String {
         let _ = write!(out, ", \\\n\t{{ {}, \"{}\" }}", at + 1, reason.name);
     }
     out += "\n\n";
+    let _ = writeln!(
+        out,
+        "/* Reasons why paths give calls back. */\n#define SYNTHJIT_BAILS {}\n",
+        super::bails(set).len()
+    );
     out += "/* Same layout as Facts in specs.rs. */\nstruct synthjit_facts {\n";
     for value in facts(set) {
         let _ = writeln!(

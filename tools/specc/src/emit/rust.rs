@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{facts, one_line, NOTE};
 use crate::load::Set;
-use crate::schema::{From, Kept, Kind, Reason, ReasonKind, Spec, Value};
+use crate::schema::{Bail, From, Kept, Kind, Reason, ReasonKind, Spec, Value};
 use crate::source::{MirrorState, Verdicts};
 
 /// The text of `specs.rs`.
@@ -18,6 +18,7 @@ pub fn rust(set: &Set, verdicts: &Verdicts, release: &str) -> String {
     facts_struct(&mut out, set);
     layout(&mut out, set);
     reasons(&mut out, &set.reasons.reason);
+    bails(&mut out, &super::bails(set));
     for spec in &set.specs {
         module(&mut out, set, verdicts, spec);
     }
@@ -206,6 +207,50 @@ fn reason_table(
     *out += "        }\n    }\n\n";
 }
 
+fn bails(out: &mut String, all: &[&Bail]) {
+    *out += "/// Every reason why a path gives a call back.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub enum Bail {\n";
+    for bail in all {
+        let _ = writeln!(out, "    /// {}\n    {},", bail.doc, camel(&bail.name));
+    }
+    *out += "}\n\n#[allow(dead_code)]\nimpl Bail {\n    /// Every one, in the order of its number.\n    pub const ALL: &'static [Bail] = &[";
+    *out += &list(all.iter().map(|b| format!("Bail::{}", camel(&b.name))));
+    *out += "];\n\n";
+    bail_table(
+        out,
+        all,
+        "The word for it in files and tools.",
+        "name",
+        |b| &b.name,
+    );
+    bail_table(out, all, "What the situation is.", "doc", |b| &b.doc);
+    bail_table(out, all, "What people can do about it.", "cure", |b| {
+        &b.cure
+    });
+    *out += "}\n\n";
+}
+
+fn bail_table(
+    out: &mut String,
+    all: &[&Bail],
+    doc: &str,
+    name: &str,
+    text: impl Fn(&Bail) -> &String,
+) {
+    let _ = writeln!(
+        out,
+        "    /// {doc}\n    pub const fn {name}(self) -> &'static str {{\n        match self {{"
+    );
+    for bail in all {
+        let _ = writeln!(
+            out,
+            "            Bail::{} => {:?},",
+            camel(&bail.name),
+            text(bail)
+        );
+    }
+    *out += "        }\n    }\n\n";
+}
+
 fn module(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
     let closure = set.closure(spec);
     let values: Vec<&Value> = closure.iter().flat_map(|s| &s.value).collect();
@@ -278,7 +323,14 @@ fn info(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
             )
         ),
     );
-    line("bails", strings(&spec.bails));
+    let bails = closure.iter().flat_map(|s| &s.bail);
+    line(
+        "bails",
+        format!(
+            "&[{}]",
+            list(bails.map(|b| format!("super::Bail::{}", camel(&b.name))))
+        ),
+    );
     line("commit", format!("{:?}", one_line(&spec.commit)));
     line("stays", strings(&spec.observable.stays));
     line("differs", strings(&spec.observable.differs));

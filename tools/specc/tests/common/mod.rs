@@ -76,8 +76,12 @@ syscall = 1
 object = "thing_fops"
 uses = ["ground"]
 commit = "The lock is held."
-bails = ["The thing is full."]
 assert = ["sizeof(long) == 8"]
+
+[[bail]]
+name = "full"
+doc = "The thing is full."
+cure = "pop"
 
 [[value]]
 name = "fd"

@@ -161,7 +161,8 @@ fn one_path(module: &Module<'_>, pid: i32, path: &Path) -> Result<(), Error> {
             one_value(value, values.as_ref());
         }
     }
-    prose("what goes to the stock path, call by call", spec.bails);
+    let bails: Vec<&str> = spec.bails.iter().map(|bail| bail.doc()).collect();
+    prose("what goes to the stock path, call by call", &bails);
     prose("from where on it finishes", &[spec.commit]);
     prose("what stays as it was", spec.stays);
     prose("what differs", spec.differs);
