@@ -25,11 +25,12 @@ fn report(way: &[u64]) {
         let kind = match slot {
             Slot::Path(number) => number as u64,
             Slot::Vector(_) => 2,
+            Slot::Stubs(number) => 3 + number as u64,
         };
         let edge = (pair[0] - base)
             .wrapping_mul(31)
             .wrapping_add(pair[1].wrapping_sub(base))
-            .wrapping_mul(3)
+            .wrapping_mul(5)
             .wrapping_add(kind);
         let counter = &TAKEN[edge as usize % COUNTERS];
         counter.store(counter.load(Relaxed).saturating_add(1), Relaxed);

@@ -15,7 +15,7 @@ use synthjit_fuzz::facts::facts;
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Reserve(bool),
+    Reserve(u8),
     /// `true`: once more, though it is free.
     Release(u16, bool),
     Penalise(u32),
@@ -27,34 +27,39 @@ enum Step {
 
 /// What the parts should be like.
 struct Model {
-    reserved: BTreeSet<(bool, usize)>,
+    /// Class and index.
+    reserved: BTreeSet<(usize, usize)>,
     slots: Vec<Slot>,
     broken: u32,
     state: State,
 }
 
-fn class(path: bool) -> Class {
-    if path {
-        Class::Path
-    } else {
-        Class::Vector
-    }
+fn class(number: u8) -> Class {
+    Class::ALL[usize::from(number) % Class::ALL.len()]
 }
 
 impl Model {
-    fn reserve(&mut self, arena: &mut Arena, path: bool) {
-        let used = self.reserved.iter().filter(|(p, _)| *p == path).count();
-        match arena.reserve(class(path)) {
+    fn reserve(&mut self, arena: &mut Arena, class: Class) {
+        let used = self.used(class);
+        match arena.reserve(class) {
             Ok(slot) => {
-                assert!(slot.class() == class(path) && slot.index() < class(path).slots());
-                assert!(self.reserved.insert((path, slot.index())), "given twice");
-                assert_eq!(slot.offset(), slot.index() * class(path).bytes());
+                assert!(slot.class() == class && slot.index() < class.slots());
+                assert!(
+                    self.reserved.insert((class as usize, slot.index())),
+                    "given twice"
+                );
+                assert_eq!(slot.offset(), slot.index() * class.bytes());
                 self.slots.push(slot);
             }
             Err(reason) => {
-                assert_eq!((reason, used), (Reason::ArenaFull, class(path).slots()));
+                assert_eq!((reason, used), (Reason::ArenaFull, class.slots()));
             }
         }
+    }
+
+    fn used(&self, class: Class) -> usize {
+        let of_class = |(c, _): &&(usize, usize)| *c == class as usize;
+        self.reserved.iter().filter(of_class).count()
     }
 
     fn release(&mut self, arena: &mut Arena, which: u16, twice: bool) {
@@ -64,7 +69,7 @@ impl Model {
         let slot = self
             .slots
             .swap_remove(usize::from(which) % self.slots.len());
-        let key = (slot.class() == Class::Path, slot.index());
+        let key = (slot.class() as usize, slot.index());
         assert!(self.reserved.remove(&key));
         assert!(arena.release(slot).is_ok());
         assert!(!twice || arena.release(slot).is_err());
@@ -149,7 +154,7 @@ fuzz_target!(|steps: Vec<Step>| {
     };
     for step in steps {
         match step {
-            Step::Reserve(path) => model.reserve(&mut arena, path),
+            Step::Reserve(number) => model.reserve(&mut arena, class(number)),
             Step::Release(which, twice) => model.release(&mut arena, which, twice),
             Step::Penalise(random) => model.penalise(&mut backoff, random),
             Step::Forgive => {
@@ -172,9 +177,8 @@ fuzz_target!(|steps: Vec<Step>| {
             }
             Step::Descriptor(writes, kind, f_mode) => descriptor(writes, kind, f_mode),
         }
-        for path in [true, false] {
-            let used = model.reserved.iter().filter(|(p, _)| *p == path).count();
-            assert_eq!(arena.used(class(path)), used);
+        for class in Class::ALL {
+            assert_eq!(arena.used(class), model.used(class));
         }
     }
 });

@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use synthjit_engine::paths::{self, Instance, PathKind};
+use synthjit_engine::paths::{Instance, PathKind};
 use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
@@ -21,6 +21,8 @@ struct Input {
     /// Distances from the slot to thunks and entry.
     thunks: Option<[i64; 5]>,
     write: bool,
+    /// It counts why it gives calls back.
+    counting: bool,
     plan: Option<Plan>,
 }
 
@@ -99,14 +101,15 @@ fuzz_target!(|input: Input| {
             file_mode,
             hits: hits.then_some(ground.bailouts.wrapping_add(64)),
             report_bails,
+            bails: None,
         };
     }
     match input.plan {
         None => {
             let kind = PathKind::ALL[usize::from(!input.write)];
-            let mut out = [0; layout::PATH_SLOT];
-            if let Ok(code) = paths::emit(kind, &facts, &instance, &ground, base, &mut out) {
-                lawful::path(&out, base, &code, &ground);
+            let counters = input.counting.then(|| ground.bailouts.wrapping_add(4096));
+            if let Ok(image) = lawful::image(kind, &facts, &instance, counters, &ground, base) {
+                lawful::path(&image, base, &ground);
             }
         }
         Some(plan) => {

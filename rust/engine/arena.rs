@@ -14,14 +14,20 @@ pub enum Class {
     Path,
     /// For one trap vector.
     Vector,
+    /// For the stubs of one path.
+    Stubs,
 }
 
 impl Class {
+    /// All classes.
+    pub const ALL: [Self; 3] = [Self::Path, Self::Vector, Self::Stubs];
+
     /// Number of slots of this class.
     pub const fn slots(self) -> usize {
         match self {
             Self::Path => layout::PATH_SLOTS,
             Self::Vector => layout::VECTOR_SLOTS,
+            Self::Stubs => layout::STUB_SLOTS,
         }
     }
 
@@ -30,6 +36,7 @@ impl Class {
         match self {
             Self::Path => layout::PATH_SLOT,
             Self::Vector => layout::VECTOR_SLOT,
+            Self::Stubs => layout::STUB_SLOT,
         }
     }
 }
@@ -118,6 +125,7 @@ impl<const WORDS: usize> Map<WORDS> {
 pub struct Arena {
     paths: Map<{ layout::PATH_SLOTS.div_ceil(WORD) }>,
     vectors: Map<{ layout::VECTOR_SLOTS.div_ceil(WORD) }>,
+    stubs: Map<{ layout::STUB_SLOTS.div_ceil(WORD) }>,
 }
 
 impl Arena {
@@ -126,6 +134,7 @@ impl Arena {
         Self {
             paths: Map::new(),
             vectors: Map::new(),
+            stubs: Map::new(),
         }
     }
 
@@ -134,6 +143,7 @@ impl Arena {
         let index = match class {
             Class::Path => self.paths.reserve(class.slots()),
             Class::Vector => self.vectors.reserve(class.slots()),
+            Class::Stubs => self.stubs.reserve(class.slots()),
         };
         index
             .map(|index| Slot { class, index })
@@ -145,6 +155,7 @@ impl Arena {
         let done = match slot.class {
             Class::Path => self.paths.release(slot.index),
             Class::Vector => self.vectors.release(slot.index),
+            Class::Stubs => self.stubs.release(slot.index),
         };
         if done {
             Ok(())
@@ -158,13 +169,15 @@ impl Arena {
         match class {
             Class::Path => self.paths.used(),
             Class::Vector => self.vectors.used(),
+            Class::Stubs => self.stubs.used(),
         }
     }
 
     /// Bytes in reserved slots of all classes.
     pub fn bytes_used(&self) -> usize {
-        let of = |class: Class| self.used(class).saturating_mul(class.bytes());
-        of(Class::Path).saturating_add(of(Class::Vector))
+        Class::ALL.iter().fold(0, |sum: usize, class| {
+            sum.saturating_add(self.used(*class).saturating_mul(class.bytes()))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Code memory: slots for paths and for vectors, in the module's own text.
+ * Code memory: slots for paths, vectors and stubs, in the module's own text.
  *
  * The kernel makes module text read-only and executable, lists it in kallsyms
  * and places it within rel32 reach of its own text. Each slot has a symbol, whose name
@@ -34,6 +34,13 @@ SYM_CODE_START_NOALIGN(synthjit_arena_vectors)
 	.skip SYNTHJIT_VECTOR_SLOT * SYNTHJIT_VECTOR_SLOTS, 0xcc
 SYM_CODE_END(synthjit_arena_vectors)
 	.balign PAGE_SIZE, 0xcc
+SYM_CODE_START_NOALIGN(synthjit_arena_stubs)
+	ANNOTATE_NOENDBR
+	.skip SYNTHJIT_SLOTS_AT, 0xcc
+	ANNOTATE_NOENDBR
+	.skip SYNTHJIT_STUB_SLOT * SYNTHJIT_STUB_SLOTS, 0xcc
+SYM_CODE_END(synthjit_arena_stubs)
+	.balign PAGE_SIZE, 0xcc
 SYM_CODE_START_NOALIGN(synthjit_arena_end)
 	ANNOTATE_NOENDBR
 	.byte 0xcc
@@ -56,6 +63,7 @@ SYM_CODE_END(synthjit_arena_end)
 .endm
 	SLOT_SYMBOLS path, SYNTHJIT_PATH_SLOTS, synthjit_arena_paths, SYNTHJIT_PATH_SLOT
 	SLOT_SYMBOLS vector, SYNTHJIT_VECTOR_SLOTS, synthjit_arena_vectors, SYNTHJIT_VECTOR_SLOT
+	SLOT_SYMBOLS stubs, SYNTHJIT_STUB_SLOTS, synthjit_arena_stubs, SYNTHJIT_STUB_SLOT
 	.noaltmacro
 
 	/* Both sites are a `rep movsb`, two bytes long. */

@@ -15,13 +15,17 @@
 
 extern u8 synthjit_arena_paths[];
 extern u8 synthjit_arena_vectors[];
+extern u8 synthjit_arena_stubs[];
 extern u8 synthjit_arena_end[];
 
 #define SYNTHJIT_PATHS ((unsigned long)synthjit_arena_paths + SYNTHJIT_SLOTS_AT)
 #define SYNTHJIT_VECTORS ((unsigned long)synthjit_arena_vectors + SYNTHJIT_SLOTS_AT)
+#define SYNTHJIT_STUBS ((unsigned long)synthjit_arena_stubs + SYNTHJIT_SLOTS_AT)
 
-/* Paths, and vectors behind them. */
-#define SYNTHJIT_SLOTS (SYNTHJIT_PATH_SLOTS + SYNTHJIT_VECTOR_SLOTS)
+/* All slots, by numbers of their own: paths, vectors behind them, then stubs. */
+#define SYNTHJIT_FIRST_VECTOR SYNTHJIT_PATH_SLOTS
+#define SYNTHJIT_FIRST_STUBS (SYNTHJIT_FIRST_VECTOR + SYNTHJIT_VECTOR_SLOTS)
+#define SYNTHJIT_SLOTS (SYNTHJIT_FIRST_STUBS + SYNTHJIT_STUB_SLOTS)
 
 #endif
 #endif

@@ -25,7 +25,7 @@ static void tell(const struct synthjit_made *made, u32 offset)
 {
 	if (!made->spec)
 		pr_emerg("a fault in generated code, +%#x in a slot that was never used\n", offset);
-	else if (made->is_vector)
+	else if (made->class == SYNTHJIT_VECTOR)
 		pr_emerg("a fault in generated code: %.*s of process %d, +%#x in its slot\n",
 			 (int)made->spec_len, (const char *)made->spec, made->tgid, offset);
 	else

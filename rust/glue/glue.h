@@ -22,6 +22,7 @@ unsigned long synthjit_symbol(const char *name);
 extern unsigned long synthjit_stock_entry;
 extern atomic_long_t synthjit_bailout_count;
 extern unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
+extern unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
 
 /* entry.S */
 void synthjit_tail_thunk(void);
@@ -75,6 +76,7 @@ void synthjit_events_stop(void);
 /* slots.c */
 const struct synthjit_made *synthjit_made_in(u32 i);
 const struct synthjit_made *synthjit_made_for(u32 slot);
+u32 synthjit_slot_at(unsigned long ip, u32 *offset);
 const struct synthjit_made *synthjit_made_at(unsigned long ip, u32 *offset);
 
 /* names.c */

@@ -58,10 +58,11 @@ void synthjit_name_stale(u32 i)
 
 static void write_name(char *to, const struct synthjit_made *made)
 {
-	if (made->is_vector)
+	if (made->class == SYNTHJIT_VECTOR)
 		snprintf(to, NAME_SIZE, "synthjit_vector_pid%d", made->tgid);
 	else
-		snprintf(to, NAME_SIZE, "synthjit_path_%.*s_pid%d_fd%u", (int)made->spec_len,
+		snprintf(to, NAME_SIZE, "synthjit_%s_%.*s_pid%d_fd%u",
+			 made->class == SYNTHJIT_PATH ? "path" : "stubs", (int)made->spec_len,
 			 (const char *)made->spec, made->tgid, made->fd);
 }
 
@@ -91,19 +92,6 @@ synthjit_u32 synthjit_names_update(void)
 	return wait;
 }
 
-/* The slot that begins at @addr; SYNTHJIT_SLOTS: none does. */
-static u32 slot_at(unsigned long addr)
-{
-	unsigned long at = addr - SYNTHJIT_PATHS;
-
-	if (at < SYNTHJIT_PATHS_BYTES && at % SYNTHJIT_PATH_SLOT == 0)
-		return at / SYNTHJIT_PATH_SLOT;
-	at = addr - SYNTHJIT_VECTORS;
-	if (at < SYNTHJIT_VECTORS_BYTES && at % SYNTHJIT_VECTOR_SLOT == 0)
-		return SYNTHJIT_PATH_SLOTS + at / SYNTHJIT_VECTOR_SLOT;
-	return SYNTHJIT_SLOTS;
-}
-
 /* The kernel makes this table ours to write: it is in the module's data. At load. */
 void synthjit_names_start(void)
 {
@@ -113,9 +101,10 @@ void synthjit_names_start(void)
 	for (i = 1; i < own->num_symtab; i++) {
 		Elf_Sym *symbol = &own->symtab[i];
 		char *room = own->strtab + symbol->st_name;
-		u32 slot = slot_at(symbol->st_value);
+		u32 offset = 0;
+		u32 slot = synthjit_slot_at(symbol->st_value, &offset);
 
-		if (slot == SYNTHJIT_SLOTS || !strstr(room, "_slot_") ||
+		if (slot == SYNTHJIT_SLOTS || offset || !strstr(room, "_slot_") ||
 		    strlen(room) < NAME_AT + NAME_SIZE - 1)
 			continue;
 		names[slot].symbol = symbol;

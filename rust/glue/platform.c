@@ -20,6 +20,7 @@
 unsigned long synthjit_stock_entry;
 atomic_long_t synthjit_bailout_count;
 unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
+unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
 
 /* Whether the LSM @id is active (security/lsm_init.c, lsm_enable). Unknown is yes. */
 static bool lsm_active(u64 id)
@@ -169,8 +170,10 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *gr
 		.verw_sel = verw_sel,
 		.bailouts = (unsigned long)&synthjit_bailout_count,
 		.hits = (unsigned long)synthjit_hit_counts,
+		.bails = (unsigned long)synthjit_bail_counts,
 		.paths = SYNTHJIT_PATHS,
 		.vectors = SYNTHJIT_VECTORS,
+		.stubs = SYNTHJIT_STUBS,
 	};
 	return 0;
 }
@@ -200,4 +203,18 @@ void synthjit_hits_clear(synthjit_u32 slot)
 {
 	if (slot < SYNTHJIT_PATH_SLOTS)
 		WRITE_ONCE(synthjit_hit_counts[slot], 0);
+}
+
+synthjit_u64 synthjit_bail_count(synthjit_u32 slot, synthjit_u32 bail)
+{
+	if (slot >= SYNTHJIT_STUB_SLOTS || bail >= SYNTHJIT_BAILS)
+		return 0;
+	return READ_ONCE(synthjit_bail_counts[slot][bail]);
+}
+
+/* Before the slot is used again. */
+void synthjit_bail_counts_clear(synthjit_u32 slot)
+{
+	if (slot < SYNTHJIT_STUB_SLOTS)
+		memset(synthjit_bail_counts[slot], 0, sizeof(synthjit_bail_counts[slot]));
 }

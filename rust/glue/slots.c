@@ -9,25 +9,35 @@
 
 static struct synthjit_made slots[SYNTHJIT_SLOTS];
 
-static u32 index_of(u32 slot, bool is_vector)
-{
-	return slot + (is_vector ? SYNTHJIT_PATH_SLOTS : 0);
-}
+static const struct {
+	u32 first;
+	u32 size;
+	u32 bytes;
+	u8 *symbol;
+} classes[] = {
+	[SYNTHJIT_PATH] = {
+		0, SYNTHJIT_PATH_SLOT, SYNTHJIT_PATHS_BYTES, synthjit_arena_paths },
+	[SYNTHJIT_VECTOR] = {
+		SYNTHJIT_FIRST_VECTOR, SYNTHJIT_VECTOR_SLOT, SYNTHJIT_VECTORS_BYTES, synthjit_arena_vectors },
+	[SYNTHJIT_STUBS_OF_PATH] = {
+		SYNTHJIT_FIRST_STUBS, SYNTHJIT_STUB_SLOT, SYNTHJIT_STUBS_BYTES, synthjit_arena_stubs },
+};
 
 /* By the process that @made speaks of. @slot is the index within its class. */
-void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const struct synthjit_made *made)
+void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 class, const struct synthjit_made *made)
 {
-	u32 i = index_of(slot, is_vector);
+	u32 i;
 
-	if (i >= ARRAY_SIZE(slots))
+	if (class >= ARRAY_SIZE(classes) || slot >= classes[class].bytes / classes[class].size)
 		return;
+	i = classes[class].first + slot;
 	slots[i] = *made;
-	slots[i].is_vector = is_vector;
+	slots[i].class = class;
 	slots[i].pid = current->pid;
 	synthjit_name_stale(i);
 }
 
-/* By the number that counts vectors behind paths. */
+/* By the number that counts slots of all classes. */
 const struct synthjit_made *synthjit_made_in(u32 i)
 {
 	return &slots[i];
@@ -39,19 +49,26 @@ const struct synthjit_made *synthjit_made_for(u32 slot)
 	return slot < SYNTHJIT_PATH_SLOTS ? &slots[slot] : NULL;
 }
 
-/* The slot that @ip is in, and the offset in it; NULL outside of all slots. */
+/* The number of the slot that @ip is in, and the offset in it; SYNTHJIT_SLOTS outside of all slots. */
+u32 synthjit_slot_at(unsigned long ip, u32 *offset)
+{
+	u32 class;
+
+	for (class = 0; class < ARRAY_SIZE(classes); class++) {
+		unsigned long at = ip - ((unsigned long)classes[class].symbol + SYNTHJIT_SLOTS_AT);
+
+		if (at < classes[class].bytes) {
+			*offset = at % classes[class].size;
+			return classes[class].first + at / classes[class].size;
+		}
+	}
+	return SYNTHJIT_SLOTS;
+}
+
+/* What the slot that @ip is in was made for, and the offset in it; NULL outside of all slots. */
 const struct synthjit_made *synthjit_made_at(unsigned long ip, u32 *offset)
 {
-	unsigned long at = ip - SYNTHJIT_PATHS;
+	u32 i = synthjit_slot_at(ip, offset);
 
-	if (at < SYNTHJIT_PATHS_BYTES) {
-		*offset = at % SYNTHJIT_PATH_SLOT;
-		return &slots[index_of(at / SYNTHJIT_PATH_SLOT, false)];
-	}
-	at = ip - SYNTHJIT_VECTORS;
-	if (at < SYNTHJIT_VECTORS_BYTES) {
-		*offset = at % SYNTHJIT_VECTOR_SLOT;
-		return &slots[index_of(at / SYNTHJIT_VECTOR_SLOT, true)];
-	}
-	return NULL;
+	return i < SYNTHJIT_SLOTS ? &slots[i] : NULL;
 }

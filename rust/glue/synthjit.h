@@ -42,7 +42,8 @@ struct synthjit_ground {
 	synthjit_u64 verw_sel;			/* operand of verw */
 	synthjit_u64 bailouts;			/* counter that bails increment */
 	synthjit_u64 hits;			/* one counter per path slot */
-	synthjit_u64 paths, vectors;		/* the arena's slots */
+	synthjit_u64 bails;			/* SYNTHJIT_BAILS counters per stub slot */
+	synthjit_u64 paths, vectors, stubs;	/* the arena's slots */
 };
 
 /* The current process, seen by itself in process context. */
@@ -64,13 +65,20 @@ struct synthjit_fd_view {
 	synthjit_u32 pad;
 };
 
-/* What a slot was made for. The last four are of paths only. */
+/* Classes of slots. */
+enum {
+	SYNTHJIT_PATH,
+	SYNTHJIT_VECTOR,
+	SYNTHJIT_STUBS_OF_PATH,
+};
+
+/* What a slot was made for. The last three are of paths and their stubs only. */
 struct synthjit_made {
 	const synthjit_u8 *spec;	/* its name, never freed; NULL: the slot was never used */
 	synthjit_u32 spec_len;
 	int tgid;			/* as in processes/TGID */
 	int pid;			/* of its only thread, as the kernel numbers it; C fills it in */
-	synthjit_u32 is_vector;		/* boolean; C fills it in */
+	synthjit_u32 class;		/* C fills it in */
 	synthjit_u64 code;		/* address of the slot */
 	synthjit_u32 bytes;		/* of it that are used */
 	synthjit_u32 fd;
@@ -111,6 +119,7 @@ enum {
 	SYNTHJIT_ATTR_FD_SIZE,
 	SYNTHJIT_ATTR_FD_ASSUMPTIONS,
 	SYNTHJIT_ATTR_FD_HITS,
+	SYNTHJIT_ATTR_FD_BAILOUTS,
 };
 
 /* symbols.c */
@@ -125,12 +134,14 @@ synthjit_u32 synthjit_random(void);
 synthjit_u64 synthjit_bailouts(void);
 synthjit_u64 synthjit_hits(synthjit_u32 slot);
 void synthjit_hits_clear(synthjit_u32 slot);
+synthjit_u64 synthjit_bail_count(synthjit_u32 slot, synthjit_u32 bail);
+void synthjit_bail_counts_clear(synthjit_u32 slot);
 
 /* text.c */
 int synthjit_text_edit(const struct synthjit_edit *edits, synthjit_u32 count);
 
 /* slots.c */
-void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 is_vector, const struct synthjit_made *made);
+void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 class, const struct synthjit_made *made);
 
 /* names.c */
 synthjit_u32 synthjit_names_update(void);

@@ -48,6 +48,7 @@ ATTR(spec, 0444, FD_SPEC);
 ATTR(size, 0444, FD_SIZE);
 ATTR(assumptions, 0444, FD_ASSUMPTIONS);
 ATTR(hits, 0444, FD_HITS);
+ATTR(bailouts, 0444, FD_BAILOUTS);
 static struct dir_file attr_process_enabled = {
 	.attr = { .name = "enabled", .mode = 0644 }, .id = SYNTHJIT_ATTR_PROC_ENABLED };
 
@@ -58,7 +59,8 @@ static struct attribute *platform_attrs[] = { &attr_trap_vector.attr, &attr_path
 static struct attribute *process_attrs[] = {
 	&attr_process_enabled.attr, &attr_state.attr, &attr_without.attr, NULL };
 static struct attribute *path_attrs[] = {
-	&attr_spec.attr, &attr_size.attr, &attr_assumptions.attr, &attr_hits.attr, NULL };
+	&attr_spec.attr, &attr_size.attr, &attr_assumptions.attr, &attr_hits.attr, &attr_bailouts.attr,
+	NULL };
 
 static struct synthjit_dir *to_dir(struct kobject *kobj)
 {

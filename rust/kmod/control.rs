@@ -6,7 +6,7 @@ use crate::engine::backoff::Backoff;
 use crate::engine::specs::Reason;
 use crate::engine::state::{Event, State as Life};
 use crate::glue::{self, c, Dir, Task};
-use crate::state::{Exited, Hits, Process, CHANGE, STATE};
+use crate::state::{Exited, Process, Tallies, CHANGE, STATE};
 use crate::work;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -57,7 +57,7 @@ fn insert(tgid: i32) -> Result {
         vector: None,
         paths: KVec::new(),
         without: KVec::new(),
-        hits: Hits::default(),
+        did: Tallies::new(),
         forget_at: 0,
         broken: Backoff::new(),
         fruitless: Backoff::new(),
@@ -105,8 +105,8 @@ fn take_out(tgid: i32, reason: Reason) -> Option<()> {
         let quiesced = p.task.detach();
         work::strip(&mut state.code, p, reason, &quiesced);
         if reason == Reason::Exited {
-            let hits = p.hits;
-            state.exited.add(Exited { tgid, hits });
+            let did = p.did;
+            state.exited.add(Exited { tgid, did });
         }
         state.processes.remove(at).ok()?
     };
@@ -208,7 +208,7 @@ pub(crate) fn enable_process(tgid: i32, on: bool) -> Result {
     glue::quiesce()
 }
 
-/// Switches the counting of hits. Paths are made anew, as they are used.
+/// Switches the counting of hits and of why calls are given back. Paths are made anew, as they are used.
 pub(crate) fn profile(on: bool) -> Result {
     {
         let mut state = STATE.lock();

@@ -8,7 +8,7 @@
 use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::tail;
-use crate::engine::specs::{layout, Facts, Reason};
+use crate::engine::specs::{layout, Bail, Facts, Reason};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::error::to_result;
@@ -229,9 +229,13 @@ impl<'a> Edits<'a> {
 
 /// Remembers what a slot was made for, for those who meet its code. By the process that will run the slot, before it is published.
 pub(crate) fn slot_made(slot: Slot, made: &Made) {
-    let is_vector = slot.class() == Class::Vector;
+    let class = match slot.class() {
+        Class::Path => c::SYNTHJIT_PATH,
+        Class::Vector => c::SYNTHJIT_VECTOR,
+        Class::Stubs => c::SYNTHJIT_STUBS_OF_PATH,
+    };
     // SAFETY: C copies what `made` points at and checks the range of the index. CAST: Slots are few.
-    unsafe { c::synthjit_slot_made(slot.index() as u32, is_vector.into(), made) };
+    unsafe { c::synthjit_slot_made(slot.index() as u32, class, made) };
 }
 
 /// Shows in kallsyms what slots were made for. Some must wait for a while: `true`. Under STATE.
@@ -437,4 +441,16 @@ pub(crate) fn hits(slot: usize) -> u64 {
 pub(crate) fn clear_hits(slot: usize) {
     // SAFETY: C checks the range. CAST: slots are few.
     unsafe { c::synthjit_hits_clear(slot as u32) };
+}
+
+/// How often the path whose stubs are in slot `slot` gave a call back for this reason, counted while profiling.
+pub(crate) fn bail_count(slot: usize, bail: Bail) -> u64 {
+    // SAFETY: C checks the range. CAST: slots and reasons are few.
+    unsafe { c::synthjit_bail_count(slot as u32, bail as u32) }
+}
+
+/// Sets the counts of stub slot `slot` to 0.
+pub(crate) fn clear_bail_counts(slot: usize) {
+    // SAFETY: C checks the range. CAST: slots are few.
+    unsafe { c::synthjit_bail_counts_clear(slot as u32) };
 }

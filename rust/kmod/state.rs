@@ -12,7 +12,7 @@ use crate::engine::admit::Call;
 use crate::engine::arena::Arena;
 use crate::engine::backoff::Backoff;
 use crate::engine::paths::{Instance, PathKind};
-use crate::engine::specs::{Facts, Reason};
+use crate::engine::specs::{Bail, Facts, Reason};
 use crate::engine::state::State as Life;
 use crate::engine::Ground;
 use crate::glue::{self, Dir, Task};
@@ -38,6 +38,8 @@ pub(crate) struct Path {
     /// What it was made for.
     pub(crate) instance: Instance,
     pub(crate) code: Used,
+    /// What counts why it gives calls back; `None` while that is not counted.
+    pub(crate) stubs: Option<Used>,
     /// Kernel address at which the vector enters it.
     pub(crate) entry: u64,
     /// `None` until [`crate::work::tidy`] has made the directory.
@@ -51,20 +53,68 @@ pub(crate) struct Without {
     pub(crate) reason: Reason,
 }
 
-/// Calls that paths did while hits were counted.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Hits {
-    pub(crate) read: u64,
-    pub(crate) write: u64,
+/// What paths of one call did while it was counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Tally {
+    /// Calls that they did themselves.
+    pub(crate) hits: u64,
+    /// Calls that they gave back, by the number of the reason.
+    bails: [u64; Bail::ALL.len()],
 }
 
-impl Hits {
-    pub(crate) fn add(&mut self, call: Call, hits: u64) {
-        let sum = match call {
+impl Tally {
+    const fn new() -> Self {
+        Self {
+            hits: 0,
+            bails: [0; Bail::ALL.len()],
+        }
+    }
+
+    /// Why calls were given back, and how often.
+    pub(crate) fn bails(&self) -> impl Iterator<Item = (Bail, u64)> + '_ {
+        let counts = Bail::ALL.iter().copied().zip(self.bails);
+        counts.filter(|(_, count)| *count != 0)
+    }
+}
+
+/// What the paths of a process did.
+#[derive(Clone, Copy)]
+pub(crate) struct Tallies {
+    pub(crate) read: Tally,
+    pub(crate) write: Tally,
+}
+
+impl Tallies {
+    pub(crate) const fn new() -> Self {
+        Self {
+            read: Tally::new(),
+            write: Tally::new(),
+        }
+    }
+
+    /// Adds what `path` has counted.
+    pub(crate) fn add(&mut self, path: &Path) {
+        let tally = match path.call {
             Call::Read => &mut self.read,
             Call::Write => &mut self.write,
         };
-        *sum = sum.wrapping_add(hits);
+        tally.hits = tally.hits.wrapping_add(path.hits());
+        for (bail, sum) in Bail::ALL.iter().zip(&mut tally.bails) {
+            *sum = sum.wrapping_add(path.bails(*bail).unwrap_or(0));
+        }
+    }
+}
+
+impl Path {
+    /// Calls that it did while hits were counted.
+    pub(crate) fn hits(&self) -> u64 {
+        glue::hits(self.code.slot.index())
+    }
+
+    /// How often it gave a call back for this reason; `None` if it does not count that.
+    pub(crate) fn bails(&self, bail: Bail) -> Option<u64> {
+        let stubs = self.stubs?;
+        Some(glue::bail_count(stubs.slot.index(), bail))
     }
 }
 
@@ -72,7 +122,7 @@ impl Hits {
 #[derive(Clone, Copy)]
 pub(crate) struct Exited {
     pub(crate) tgid: i32,
-    pub(crate) hits: Hits,
+    pub(crate) did: Tallies,
 }
 
 /// Processes that are remembered after their end.
@@ -116,8 +166,8 @@ pub(crate) struct Process {
     pub(crate) vector: Option<Used>,
     pub(crate) paths: KVec<Path>,
     pub(crate) without: KVec<Without>,
-    /// Those of paths that it has no more.
-    pub(crate) hits: Hits,
+    /// What was done by paths that it has no more.
+    pub(crate) did: Tallies,
     /// When `without` is forgotten, in milliseconds since boot.
     pub(crate) forget_at: u64,
     /// Penalty for assumptions that break.
@@ -143,10 +193,13 @@ pub(crate) struct Counters {
 pub(crate) struct Machine {
     pub(crate) facts: Facts,
     pub(crate) ground: Ground,
-    /// Address of the path slots, of the vector slots, of the hit counters.
+    /// Address of the path slots, of the vector slots, of the stub slots.
     pub(crate) paths: u64,
     pub(crate) vectors: u64,
+    pub(crate) stubs: u64,
+    /// Address of the hit counters, of the bail-out counters.
     pub(crate) hits: u64,
+    pub(crate) bails: u64,
 }
 
 impl Machine {
@@ -167,7 +220,9 @@ impl Machine {
             },
             paths: g.paths,
             vectors: g.vectors,
+            stubs: g.stubs,
             hits: g.hits,
+            bails: g.bails,
         }
     }
 }
@@ -181,7 +236,7 @@ pub(crate) struct Code {
     pub(crate) retired: Retired,
     /// `None` while it is in use, and before a platform was found good.
     pub(crate) scratch: Option<KBox<Scratch>>,
-    /// Paths count their hits.
+    /// Paths count their hits, and why they give calls back.
     pub(crate) profile: bool,
 }
 

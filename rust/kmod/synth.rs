@@ -9,8 +9,9 @@
 
 use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
+use crate::engine::paths::bails::{self, BailCounts};
 use crate::engine::paths::{self, Instance, PathKind};
-use crate::engine::specs::{layout, trap_vector, Reason};
+use crate::engine::specs::{layout, trap_vector, Bail, Reason};
 use crate::engine::vector::{self, Entry, VectorPlan};
 use crate::glue::{self, c, Edit, Edits, FdView, Made, Quiesced, View};
 use crate::state::{Code, Machine, Path, Process};
@@ -28,6 +29,7 @@ pub(crate) struct Order {
 pub(crate) struct Scratch {
     path: [u8; layout::PATH_SLOT],
     vector: [u8; layout::VECTOR_SLOT],
+    stubs: [u8; layout::STUB_SLOT],
 }
 
 impl Scratch {
@@ -35,6 +37,7 @@ impl Scratch {
         Self {
             path: [0; layout::PATH_SLOT],
             vector: [0; layout::VECTOR_SLOT],
+            stubs: [0; layout::STUB_SLOT],
         }
     }
 }
@@ -46,19 +49,28 @@ pub(crate) struct Used {
     pub(crate) len: usize,
 }
 
+/// The slots of one path.
+struct Pieces {
+    code: Used,
+    stubs: Option<Used>,
+}
+
 /// As many slots as one batch of edits takes.
 const BATCH: usize = c::SYNTHJIT_MAX_EDITS as usize;
 
+/// All slots that exist.
+const SLOTS: usize = layout::PATH_SLOTS + layout::VECTOR_SLOTS + layout::STUB_SLOTS;
+
 /// Retired slots that still hold code. There is room for all that exist, since poisoning needs memory and may have to wait.
 pub(crate) struct Retired {
-    list: [Option<Used>; layout::PATH_SLOTS + layout::VECTOR_SLOTS],
+    list: [Option<Used>; SLOTS],
     count: usize,
 }
 
 impl Retired {
     pub(crate) const fn new() -> Self {
         Self {
-            list: [None; layout::PATH_SLOTS + layout::VECTOR_SLOTS],
+            list: [None; SLOTS],
             count: 0,
         }
     }
@@ -114,20 +126,23 @@ impl Code {
         let Some(order) = order else {
             return self.write(scratch, p, view, None);
         };
-        let path = self.emit_path(p.tgid, view, order, &mut scratch.path)?;
-        let used = path.code;
+        let path = self.emit_path(p.tgid, view, order, scratch)?;
+        let pieces = Pieces {
+            code: path.code,
+            stubs: path.stubs,
+        };
         if p.paths.push(path, GFP_KERNEL).is_err() {
-            self.release(used.slot);
+            self.release_pieces(&pieces);
             return Err(Reason::NoMemory);
         }
-        let made = self.write(scratch, p, view, Some(used));
+        let made = self.write(scratch, p, view, Some(&pieces));
         if made.is_ok() {
             self.counters.synthesized = self.counters.synthesized.wrapping_add(1);
-            glue::trace_synthesize(used.slot);
+            glue::trace_synthesize(pieces.code.slot);
         } else {
             // It was not written and has no directory yet.
             p.paths.pop();
-            self.release(used.slot);
+            self.release_pieces(&pieces);
         }
         made
     }
@@ -137,10 +152,35 @@ impl Code {
         tgid: i32,
         view: &View,
         order: Order,
-        out: &mut [u8; layout::PATH_SLOT],
+        scratch: &mut Scratch,
+    ) -> Result<Path, Reason> {
+        let slot = self.arena.reserve(Class::Path)?;
+        // Without room for stubs the path does all but tell why it gives calls back.
+        let stubs = match self.profile {
+            true => self.arena.reserve(Class::Stubs).ok(),
+            false => None,
+        };
+        let made = self.emit_in(tgid, view, order, (slot, stubs), scratch);
+        if made.is_err() {
+            self.release(slot);
+            if let Some(stubs) = stubs {
+                self.release(stubs);
+            }
+        }
+        made
+    }
+
+    /// Makes a path for a slot, and its stubs for theirs.
+    fn emit_in(
+        &self,
+        tgid: i32,
+        view: &View,
+        order: Order,
+        (slot, stubs): (Slot, Option<Slot>),
+        scratch: &mut Scratch,
     ) -> Result<Path, Reason> {
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
-        let slot = self.arena.reserve(Class::Path)?;
+        let counts = stubs.map(|slot| machine.bail_counts(slot));
         let instance = Instance {
             fd: order.fd,
             task: view.task,
@@ -149,54 +189,50 @@ impl Code {
             file_mode: order.seen.f_mode,
             hits: self.profile.then(|| machine.hits_addr(slot)),
             report_bails: glue::bailouts_traced(),
+            bails: counts,
         };
+        let (kind, facts, ground) = (order.kind, &machine.facts, &machine.ground);
         let base = machine.address(slot);
-        match paths::emit(
-            order.kind,
-            &machine.facts,
-            &instance,
-            &machine.ground,
-            base,
-            out,
-        ) {
-            Ok(code) => {
-                glue::clear_hits(slot.index());
-                glue::slot_made(
-                    slot,
-                    &Made {
-                        fd: order.fd,
-                        call: order.call.number(),
-                        ino: order.seen.ino,
-                        ..glue::made(order.kind.spec().name, tgid, base, code.len)
-                    },
-                );
-                Ok(Path {
-                    kind: order.kind,
-                    call: order.call,
-                    fd: order.fd,
-                    instance,
-                    code: Used {
-                        slot,
-                        len: code.len,
-                    },
-                    entry: code.entry,
-                    dir: None,
-                })
+        let code = paths::emit(kind, facts, &instance, ground, base, &mut scratch.path)?;
+        let made = |slot, code, len| {
+            let made = Made {
+                fd: order.fd,
+                call: order.call.number(),
+                ino: order.seen.ino,
+                ..glue::made(kind.spec().name, tgid, code, len)
+            };
+            glue::slot_made(slot, &made);
+            Used { slot, len }
+        };
+        let stubs = match stubs.zip(counts) {
+            Some((slot, counts)) => {
+                let out = &mut scratch.stubs;
+                let len = bails::emit(kind, facts, &counts, ground, &code, out)?;
+                glue::clear_bail_counts(slot.index());
+                Some(made(slot, counts.stubs, len))
             }
-            Err(reason) => {
-                self.release(slot);
-                Err(reason)
-            }
-        }
+            None => None,
+        };
+        glue::clear_hits(slot.index());
+        Ok(Path {
+            kind,
+            call: order.call,
+            fd: order.fd,
+            instance,
+            code: made(slot, base, code.len),
+            stubs,
+            entry: code.entry,
+            dir: None,
+        })
     }
 
-    /// Writes `path`, if it is given, and a vector, in one batch.
+    /// Writes a path, if it is given, and a vector, in one batch.
     fn write(
         &mut self,
         scratch: &mut Scratch,
         p: &mut Process,
         view: &View,
-        path: Option<Used>,
+        path: Option<&Pieces>,
     ) -> Result<u64, Reason> {
         let slot = self.arena.reserve(Class::Vector)?;
         let len = match self.emit_vector(p, view, slot, &mut scratch.vector) {
@@ -214,8 +250,13 @@ impl Code {
         );
         let mut edits = Edits::new();
         if let Some(path) = path {
-            let code = scratch.path.get(..path.len).unwrap_or(&scratch.path);
-            edits.add(Edit::Code(machine.address(path.slot), code));
+            let used = path.code;
+            let code = scratch.path.get(..used.len).unwrap_or(&scratch.path);
+            edits.add(Edit::Code(machine.address(used.slot), code));
+            if let Some(used) = path.stubs {
+                let code = scratch.stubs.get(..used.len).unwrap_or(&scratch.stubs);
+                edits.add(Edit::Code(machine.address(used.slot), code));
+            }
         }
         let code = scratch.vector.get(..len).unwrap_or(&scratch.vector);
         edits.add(Edit::Code(addr, code));
@@ -273,6 +314,9 @@ impl Code {
     pub(crate) fn retire_path(&mut self, path: &Path, reason: Reason, quiesced: &Quiesced) {
         glue::trace_retire(path.code.slot, reason);
         self.retire(path.code, quiesced);
+        if let Some(stubs) = path.stubs {
+            self.retire(stubs, quiesced);
+        }
         self.counters.retired = self.counters.retired.wrapping_add(1);
     }
 
@@ -309,6 +353,13 @@ impl Code {
         }
     }
 
+    fn release_pieces(&mut self, pieces: &Pieces) {
+        self.release(pieces.code.slot);
+        if let Some(stubs) = pieces.stubs {
+            self.release(stubs.slot);
+        }
+    }
+
     fn release(&mut self, slot: Slot) {
         if self.arena.release(slot).is_err() {
             pr_err!("a slot was released twice\n");
@@ -322,8 +373,19 @@ impl Machine {
         let first = match slot.class() {
             Class::Path => self.paths,
             Class::Vector => self.vectors,
+            Class::Stubs => self.stubs,
         };
         first.wrapping_add(slot.offset() as u64)
+    }
+
+    /// Where a path counts whose stubs are in that slot. CAST: Slots and reasons are few.
+    fn bail_counts(&self, stubs: Slot) -> BailCounts {
+        let of_slot = (Bail::ALL.len() as u64).wrapping_mul(8);
+        let offset = (stubs.index() as u64).wrapping_mul(of_slot);
+        BailCounts {
+            stubs: self.address(stubs),
+            counters: self.bails.wrapping_add(offset),
+        }
     }
 
     /// Address of the hit counter of a path slot. CAST: slots are few.

@@ -55,6 +55,16 @@ struct Page<'a> {
     skip: usize,
 }
 
+impl Page<'_> {
+    /// Takes back what was printed from `start` on if the end of the line did not fit: half a number is a wrong one.
+    fn whole_line(&mut self, start: usize) {
+        let line = self.bytes.get(start..self.len).unwrap_or_default();
+        if line.last() != Some(&b'\n') {
+            self.len = start;
+        }
+    }
+}
+
 impl Write for Page<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let skipped = self.skip.min(s.len());
@@ -98,8 +108,10 @@ pub(crate) fn show(
             false => writeln!(w, "{}: left out: {}", s.name, s.unavailable),
         }),
         c::SYNTHJIT_ATTR_EXITED => state.exited.latest_first().try_for_each(|e| {
-            let Exited { tgid, hits } = e;
-            writeln!(w, "{tgid} read {} write {}", hits.read, hits.write)
+            let line_at = w.len;
+            let done = show_exited(w, e);
+            w.whole_line(line_at);
+            done
         }),
         c::SYNTHJIT_ATTR_PROC_ENABLED => {
             let p = state.process(tgid).ok_or(ENOENT)?;
@@ -115,7 +127,7 @@ pub(crate) fn show(
                 writeln!(w, "{}.{}: {}", x.fd, x.call.name(), x.reason.text())
             })
         }
-        c::SYNTHJIT_ATTR_FD_SPEC..=c::SYNTHJIT_ATTR_FD_HITS => {
+        c::SYNTHJIT_ATTR_FD_SPEC..=c::SYNTHJIT_ATTR_FD_BAILOUTS => {
             let path = state
                 .process(tgid)
                 .and_then(|p| {
@@ -137,6 +149,18 @@ pub(crate) fn show(
         }
     };
     Ok(page.len)
+}
+
+fn show_exited(w: &mut Page<'_>, exited: &Exited) -> fmt::Result {
+    let Exited { tgid, did } = exited;
+    let (read, write) = (&did.read, &did.write);
+    write!(w, "{tgid} read {} write {}", read.hits, write.hits)?;
+    for (call, tally) in [(Call::Read, read), (Call::Write, write)] {
+        for (bail, count) in tally.bails() {
+            write!(w, " {}.{} {count}", call.name(), bail.name())?;
+        }
+    }
+    writeln!(w)
 }
 
 fn show_state(w: &mut Page<'_>, state: &State, p: &Process) -> fmt::Result {
@@ -167,7 +191,8 @@ fn show_path(w: &mut Page<'_>, attr: u32, path: &Path) -> fmt::Result {
     match attr {
         c::SYNTHJIT_ATTR_FD_SPEC => writeln!(w, "{}", spec.name),
         c::SYNTHJIT_ATTR_FD_SIZE => writeln!(w, "{}", path.code.len),
-        c::SYNTHJIT_ATTR_FD_HITS => writeln!(w, "{}", glue::hits(path.code.slot.index())),
+        c::SYNTHJIT_ATTR_FD_HITS => writeln!(w, "{}", path.hits()),
+        c::SYNTHJIT_ATTR_FD_BAILOUTS => show_bailouts(w, path),
         _ => spec
             .values
             .iter()
@@ -181,6 +206,21 @@ fn show_path(w: &mut Page<'_>, attr: u32, path: &Path) -> fmt::Result {
                 _ => writeln!(w, "{}: guard: {}", v.name, v.doc),
             }),
     }
+}
+
+fn show_bailouts(w: &mut Page<'_>, path: &Path) -> fmt::Result {
+    if path.stubs.is_none() {
+        // A path that counts its hits would count this too if there were room.
+        return match path.instance.hits {
+            None => writeln!(w, "not counted: profile is off"),
+            Some(_) => writeln!(w, "not counted: too many other paths are"),
+        };
+    }
+    let bails = path.kind.spec().bails.iter();
+    bails.copied().try_for_each(|bail| {
+        let count = path.bails(bail).unwrap_or(0);
+        writeln!(w, "{} {count}", bail.name())
+    })
 }
 
 /// Everything that the code depends on: with it, the engine makes the same bytes again.
@@ -199,6 +239,8 @@ fn show_values(w: &mut Page<'_>, state: &State, path: &Path) -> fmt::Result {
     line("file_mode", i.file_mode.into())?;
     line("hits", i.hits.unwrap_or(0))?;
     line("report_bails", i.report_bails.into())?;
+    line("stubs", i.bails.map_or(0, |counts| counts.stubs))?;
+    line("bail_counters", i.bails.map_or(0, |c| c.counters))?;
     line("smap", g.smap.into())?;
     line("ibt", g.ibt.into())?;
     line("verw", g.verw.into())?;

@@ -286,11 +286,11 @@ fn retire_paths(
     reason: Reason,
     quiesced: &Quiesced,
 ) {
-    let hits = &mut p.hits;
+    let did = &mut p.did;
     p.paths.retain(|path| {
         let stays = !which(path);
         if !stays {
-            hits.add(path.call, glue::hits(path.code.slot.index()));
+            did.add(path);
             code.retire_path(path, reason, quiesced);
         }
         stays

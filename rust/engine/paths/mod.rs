@@ -20,10 +20,12 @@
 //! The two copies are the only instructions that may fault. Their offsets are the same in all slots, because the module
 //! declares exception entries for them when it is built.
 
+pub mod bails;
 mod pipe;
 mod pipe_read;
 mod pipe_write;
 
+use self::bails::{BailCounts, Exits};
 use super::specs::{self, layout, Reason};
 use super::x86::masm::{Masm, Profile};
 use super::Ground;
@@ -72,6 +74,8 @@ pub struct Instance {
     pub hits: Option<u64>,
     /// Calls that are given back are reported one by one.
     pub report_bails: bool,
+    /// Where to count why calls are given back, by the stubs that [`bails::emit`] makes; `None`: it is not counted.
+    pub bails: Option<BailCounts>,
 }
 
 /// A path that was made.
@@ -81,6 +85,14 @@ pub struct PathCode {
     pub entry: u64,
     /// Bytes of the slot up to the end of the last instruction.
     pub len: usize,
+    /// Addresses of the places that give a call back.
+    pub exits: Exits<u64>,
+}
+
+/// What a path's emission returns before its length is known.
+struct Emitted {
+    entry: u64,
+    exits: Exits<u64>,
 }
 
 /// The bits that a tail gets in esi.
@@ -121,10 +133,11 @@ pub fn emit_for(
     out: &mut [u8; layout::PATH_SLOT],
 ) -> Result<PathCode, Reason> {
     let mut masm = Masm::new(ground, profile, out, base);
-    let entry = emit_into(&mut masm, kind, facts, instance)?;
+    let Emitted { entry, exits } = emit_into(&mut masm, kind, facts, instance)?;
     Ok(PathCode {
         entry,
         len: masm.finish()?,
+        exits,
     })
 }
 
@@ -133,7 +146,7 @@ fn emit_into(
     kind: PathKind,
     facts: &specs::Facts,
     instance: &Instance,
-) -> Result<u64, Reason> {
+) -> Result<Emitted, Reason> {
     if i32::try_from(instance.fd).is_err() {
         return Err(Reason::DescriptorNumber);
     }
@@ -154,8 +167,8 @@ pub fn emit_told(
     out: &mut [u8; layout::PATH_SLOT],
 ) -> Result<(PathCode, super::x86::verbs::Verbs), Reason> {
     let mut masm = Masm::new(ground, Profile::Kernel, out, base);
-    let entry = emit_into(&mut masm, kind, facts, instance)?;
+    let Emitted { entry, exits } = emit_into(&mut masm, kind, facts, instance)?;
     let verbs = masm.verbs().clone();
     let len = masm.finish()?;
-    Ok((PathCode { entry, len }, verbs))
+    Ok((PathCode { entry, len, exits }, verbs))
 }

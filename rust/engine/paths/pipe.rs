@@ -7,18 +7,19 @@
 //! only one with this table, and it is here). `f_op` says that it is a pipe, `f_mode` that this end may be used this way.
 //! The head and tail of the ring, buffers and cached pages are only looked at under the pipe's mutex.
 
-use super::super::specs::{layout, pipe};
+use super::super::specs::{layout, pipe, Bail, Facts};
 use super::super::x86::buf::{Label, Target};
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{
     Reg, COUNT, DEST, FD, FILE, LEFT, OWNER, PIPE, RESULT, RING, SOURCE, TASK, USER,
 };
-use super::{tail, Instance};
+use super::bails::{Exits, Guards};
+use super::{pipe_read, pipe_write, tail, Emitted, Instance, PathKind};
 
 /// In what `write` and `read` differ outside of their own guards and commits.
 pub(super) struct Side {
-    /// Number of the system call.
-    pub(super) syscall: u32,
+    /// The path.
+    pub(super) kind: PathKind,
     /// Flags of the file that lead to the stock path; zero: none is looked at.
     pub(super) refused_file_flags: u64,
     /// Offset in the pipe of the list of those who want SIGIO.
@@ -33,19 +34,10 @@ pub(super) struct Side {
     pub(super) writes: bool,
 }
 
-/// Where code goes that cannot go on.
-#[derive(Clone, Copy)]
-pub(super) struct Exits {
-    /// Gives the call back; the mutex is not held.
-    pub(super) bail: Label,
-    /// Gives the call back and has the descriptor looked at: another object is there now.
-    changed: Label,
-    /// Gives the mutex and the call back.
-    pub(super) bail_locked: Label,
-    /// Gives both back after an incomplete copy.
-    pub(super) fault: Label,
+/// Other places of the shared part.
+struct Places {
     /// The common end of all cases.
-    pub(super) end: Label,
+    end: Label,
     contended: Label,
     tail_unlock: Label,
     tail_wake: Label,
@@ -58,7 +50,9 @@ pub(super) struct Pipe<'a> {
     known: &'a pipe::Known,
     instance: &'a Instance,
     side: Side,
-    pub(super) exits: Exits,
+    exits: Exits<Label>,
+    guards: Guards,
+    places: Places,
     user_ptr_max: Target,
     page_bias: Target,
 }
@@ -78,6 +72,8 @@ impl<'a> Pipe<'a> {
             changed: m.label(),
             bail_locked: m.label(),
             fault: m.label(),
+        };
+        let places = Places {
             end: m.label(),
             contended: m.label(),
             tail_unlock: m.label(),
@@ -85,13 +81,41 @@ impl<'a> Pipe<'a> {
             tail: m.label(),
             leave: m.label(),
         };
+        let guards = Guards::new(m, side.kind, instance.bails.as_ref(), &exits);
         Self {
             known,
             instance,
             side,
             exits,
+            guards,
+            places,
             user_ptr_max,
             page_bias,
+        }
+    }
+
+    /// Where a guard leads that gives the call back for this reason.
+    #[inline(always)]
+    pub(super) fn bail(&self, bail: Bail) -> Target {
+        self.guards.bail(bail)
+    }
+
+    /// The common end of all cases.
+    pub(super) fn end_of_cases(&self) -> Label {
+        self.places.end
+    }
+
+    /// What was made, once all of it was: its entry is at `entry`.
+    pub(super) fn made(&self, m: &Masm<'_>, entry: u64) -> Emitted {
+        let exits = &self.exits;
+        Emitted {
+            entry,
+            exits: Exits {
+                bail: m.address_of(exits.bail),
+                changed: m.address_of(exits.changed),
+                bail_locked: m.address_of(exits.bail_locked),
+                fault: m.address_of(exits.fault),
+            },
         }
     }
 
@@ -100,23 +124,27 @@ impl<'a> Pipe<'a> {
     pub(super) fn copy_at(&self, m: &mut Masm<'_>, start: usize, site: usize) -> u64 {
         m.open_user_memory();
         let begin = m.slide(start, site);
-        m.copy(site, self.exits.fault.into());
+        m.copy(site, self.bail(Bail::PageMissing));
         begin
     }
 
     /// Enters the kernel, finds the pipe, checks everything that needs no mutex. Leaves the task in [`TASK`], the pipe in
     /// [`PIPE`] and the checked user buffer in [`USER`].
     pub(super) fn enter(&self, m: &mut Masm<'_>) {
-        let (k, side, bail) = (self.known, &self.side, Target::from(self.exits.bail));
+        let (k, side) = (self.known, &self.side);
         m.enter_kernel(k.tss_sp2, self.instance.kernel_stack);
         m.save(TASK);
         m.save(PIPE);
         if !side.writes {
             m.save(USER);
         }
-        m.guard_user_flags_clear(k.sysret_flags_mask, bail);
+        m.guard_user_flags_clear(k.sysret_flags_mask, self.bail(Bail::SingleStep));
         m.set(TASK, self.instance.task);
-        m.guard_clear(field(TASK, k.thread_flags), k.exit_work_mask, bail);
+        m.guard_clear(
+            field(TASK, k.thread_flags),
+            k.exit_work_mask,
+            self.bail(Bail::ExitWork),
+        );
 
         m.load_rax(self.instance.files.wrapping_add(k.files_fdt));
         m.load64(Reg::Rax, field(Reg::Rax, k.fdtable_fd));
@@ -124,7 +152,7 @@ impl<'a> Pipe<'a> {
             FILE,
             field(Reg::Rax, u64::from(self.instance.fd).wrapping_mul(8)),
         );
-        let changed = Target::from(self.exits.changed);
+        let changed = self.bail(Bail::Replaced);
         m.guard_not_null(FILE, changed);
         m.guard_eq(field(FILE, k.file_f_op), k.pipeanon_fops, changed);
         m.guard_eq32(
@@ -133,23 +161,27 @@ impl<'a> Pipe<'a> {
             changed,
         );
         if side.refused_file_flags != 0 {
-            m.guard_clear(field(FILE, k.file_f_flags), side.refused_file_flags, bail);
+            m.guard_clear(
+                field(FILE, k.file_f_flags),
+                side.refused_file_flags,
+                self.bail(Bail::PacketMode),
+            );
         }
         m.load64(PIPE, field(FILE, k.file_private_data));
 
-        // Three words that must be zero, in one branch.
+        // Three words that must be zero, in one branch; `tell_of_three` looks which.
         m.load_rax(k.pipe_fsnotify);
         m.or64(Reg::Rax, field(TASK, k.syscall_work));
         m.or64(Reg::Rax, field(PIPE, side.fasync));
-        m.different(bail);
+        m.different(self.guards.of_three());
 
         let max = if m.ground().erms {
             k.page_size
         } else {
             layout::COPY_MAX_SLOW as u64
         };
-        m.guard_count(COUNT, Reg::Rax, max, bail);
-        m.guard_user_pointer(USER, self.user_ptr_max, bail);
+        m.guard_count(COUNT, Reg::Rax, max, self.bail(Bail::Count));
+        m.guard_user_pointer(USER, self.user_ptr_max, self.bail(Bail::KernelAddress));
         #[cfg(synthjit_forced_faults)]
         m.forced_faults(super::super::x86::forced::Place::BeforeLock);
     }
@@ -160,7 +192,7 @@ impl<'a> Pipe<'a> {
         m.try_lock(
             field(PIPE, self.known.pipe_mutex_owner),
             TASK,
-            self.exits.bail.into(),
+            self.bail(Bail::MutexTaken),
         );
         m.inc32(field(TASK, self.known.pagefault_disabled));
         #[cfg(synthjit_forced_faults)]
@@ -189,13 +221,13 @@ impl<'a> Pipe<'a> {
         m.page_address(reg, self.known.struct_page_shift, self.page_bias);
     }
 
-    /// Like [`Pipe::page`], but gives up if there is no page.
+    /// Like [`Pipe::page`] for a cached page, but gives up if there is none.
     pub(super) fn cached_page(&self, m: &mut Masm<'_>, reg: Reg) {
         m.guard_page_address(
             reg,
             self.known.struct_page_shift,
             self.page_bias,
-            self.exits.bail_locked.into(),
+            self.bail(Bail::NoSparePage),
         );
     }
 
@@ -214,7 +246,7 @@ impl<'a> Pipe<'a> {
         give_back_user: impl Fn(&mut Masm<'_>),
     ) {
         let (k, side) = (self.known, &self.side);
-        m.place_as(self.exits.end, "end");
+        m.place_as(self.places.end, "end");
         m.set(OWNER, self.instance.task);
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.add64_to(field(OWNER, side.bytes), side.done);
@@ -224,13 +256,13 @@ impl<'a> Pipe<'a> {
         }
         m.unlock(
             field(PIPE, k.pipe_mutex_owner),
-            self.exits.tail_unlock.into(),
+            self.places.tail_unlock.into(),
         );
         // The unlock is a full barrier. It pairs with the one between a waiter's joining the list and its look at head and
         // tail (prepare_to_wait_event, poll_wait): either the waiter sees what was done here, or this sees the waiter.
         waiters(m);
-        m.different(self.exits.tail_wake);
-        m.place_as(self.exits.leave, "leave");
+        m.different(self.places.tail_wake);
+        m.place_as(self.places.leave, "leave");
         m.copy_reg(RESULT, side.done);
         give_back_user(m);
         m.set(FD, u64::from(self.instance.fd));
@@ -242,7 +274,7 @@ impl<'a> Pipe<'a> {
 
     /// The code that seldom runs.
     pub(super) fn cold(&self, m: &mut Masm<'_>) {
-        let (k, exits) = (self.known, &self.exits);
+        let (k, exits, places) = (self.known, &self.exits, &self.places);
         m.place_as(exits.fault, "fault");
         if self.side.writes {
             // The copy moved the source by what it has done: count less rest.
@@ -253,7 +285,7 @@ impl<'a> Pipe<'a> {
         m.set(OWNER, self.instance.task);
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.zero();
-        m.unlock(field(PIPE, k.pipe_mutex_owner), exits.contended.into());
+        m.unlock(field(PIPE, k.pipe_mutex_owner), places.contended.into());
         m.place_as(exits.bail, "bail");
         if !self.side.writes {
             m.restore(USER);
@@ -274,21 +306,21 @@ impl<'a> Pipe<'a> {
         m.call(m.ground().learn_thunk);
         m.go(exits.bail);
 
-        m.place_as(exits.contended, "contended");
+        m.place_as(places.contended, "contended");
         self.begin_tail(m, tail::UNLOCK | tail::NOTHING_ELSE);
         self.finish_tail(m, exits.bail);
-        m.place_as(exits.tail_unlock, "tail_unlock");
+        m.place_as(places.tail_unlock, "tail_unlock");
         self.begin_tail(m, tail::UNLOCK);
-        m.go(exits.tail);
-        m.place_as(exits.tail_wake, "tail_wake");
+        m.go(places.tail);
+        m.place_as(places.tail_wake, "tail_wake");
         self.begin_tail(m, 0);
-        m.place_as(exits.tail, "tail");
-        self.finish_tail(m, exits.leave);
+        m.place_as(places.tail, "tail");
+        self.finish_tail(m, places.leave);
     }
 
     /// The call's number and the descriptor, as the user gave them.
     fn arguments(&self, m: &mut Masm<'_>) {
-        m.set(RESULT, u64::from(self.side.syscall));
+        m.set(RESULT, u64::from(self.side.kind.syscall()));
         m.set(FD, u64::from(self.instance.fd));
     }
 
@@ -304,5 +336,28 @@ impl<'a> Pipe<'a> {
         m.call(m.ground().tail_thunk);
         m.restore(SOURCE);
         m.go(next);
+    }
+}
+
+/// In which of its three words the guard of [`Pipe::enter`] found something; each has a stub at `stub`. [`TASK`] and [`PIPE`] are as
+/// there. What is zero again by now counts as the watch, which never goes.
+pub(super) fn tell_of_three(
+    m: &mut Masm<'_>,
+    kind: PathKind,
+    facts: &Facts,
+    stub: impl Fn(Bail) -> Target,
+) {
+    let (k, side) = (pipe::Known::new(facts), side(kind, facts));
+    m.compare_zero64(field(TASK, k.syscall_work));
+    m.different(stub(Bail::Observed));
+    m.compare_zero64(field(PIPE, side.fasync));
+    m.different(stub(Bail::Sigio));
+    m.go(stub(Bail::Watched));
+}
+
+fn side(kind: PathKind, facts: &Facts) -> Side {
+    match kind {
+        PathKind::PipeWrite => pipe_write::side(facts),
+        PathKind::PipeRead => pipe_read::side(facts),
     }
 }

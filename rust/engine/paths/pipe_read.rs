@@ -3,12 +3,12 @@
 //! `read` from a pipe: all of the first buffer, whose page goes back to `tmp_page`, or its first part. It does what
 //! `anon_pipe_read` does in these cases; everything else is left to it.
 
-use super::super::specs::{layout, pipe, pipe_read, Facts};
-use super::super::x86::buf::{Label, Target};
+use super::super::specs::{layout, pipe, pipe_read, Bail, Facts};
+use super::super::x86::buf::Label;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{COUNT, DEST, LEFT, PIPE, RING, SOURCE, USER, ZERO};
 use super::pipe::{Pipe, Side};
-use super::Instance;
+use super::{Emitted, Instance, PathKind};
 
 /// Size of one of the places for spare pages in `tmp_page`, a pointer.
 const SPARE_PAGE: u64 = 8;
@@ -32,19 +32,24 @@ struct Cases {
     kept: Label,
 }
 
-/// Emits the path. Returns its entry's address.
-pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 {
-    let (k, common) = (pipe_read::Known::new(facts), pipe::Known::new(facts));
-    let side = Side {
-        syscall: pipe_read::SPEC.syscall,
+/// In what it differs from the other call.
+pub(super) fn side(facts: &Facts) -> Side {
+    let k = pipe_read::Known::new(facts);
+    Side {
+        kind: PathKind::PipeRead,
         refused_file_flags: 0,
         fasync: k.pipe_fasync_writers,
         bytes: k.task_rchar,
         calls: k.task_syscr,
         done: SOURCE,
         writes: false,
-    };
-    let p = Pipe::new(m, &common, instance, side);
+    }
+}
+
+/// Emits the path.
+pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
+    let (k, common) = (pipe_read::Known::new(facts), pipe::Known::new(facts));
+    let p = Pipe::new(m, &common, instance, side(facts));
     let cases = Cases {
         not_part: m.label(),
         more: m.label(),
@@ -61,7 +66,7 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 
     m.add32_to(field(RING, k.buf_offset), COUNT);
     m.sub32_from(field(RING, k.buf_len), COUNT);
     m.copy_reg(SOURCE, COUNT);
-    m.go(p.exits.end);
+    m.go(p.end_of_cases());
 
     m.place_as(cases.more, "more");
     more_than_buffer(m, &p, cases.all);
@@ -79,21 +84,28 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 
         |m| m.compare_zero64(field(PIPE, k.pipe_fasync_writers)),
         |m| m.restore(USER),
     );
-    entry
+    p.made(m, entry)
 }
 
 /// Up to the copy of the first bytes of the buffer at tail.
 fn part_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
-    let bail = Target::from(p.exits.bail_locked);
     p.enter(m);
     m.copy_reg(DEST, USER);
     p.lock(m);
     m.load32(SOURCE, p.pipe(k.pipe_head));
     m.sub32(SOURCE, p.pipe(k.pipe_tail));
-    m.equal(bail);
+    m.equal(p.bail(Bail::PipeEmpty));
     p.ring(m, k.pipe_tail);
-    m.guard_eq(field(RING, k.buf_ops), k.anon_pipe_buf_ops, bail);
-    m.guard_clear(field(RING, k.buf_flags), k.buf_packet_or_whole, bail);
+    m.guard_eq(
+        field(RING, k.buf_ops),
+        k.anon_pipe_buf_ops,
+        p.bail(Bail::ForeignBuffer),
+    );
+    m.guard_clear(
+        field(RING, k.buf_flags),
+        k.buf_packet_or_whole,
+        p.bail(Bail::Packet),
+    );
     m.load32(LEFT, field(RING, k.buf_len));
     m.compare(COUNT, LEFT);
     m.above_or_equal(cases.not_part);
@@ -105,15 +117,14 @@ fn part_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: C
 /// Up to the copy of all of the buffer. The comparison of the count with its length still stands, the number of buffers
 /// is in [`SOURCE`], the length in [`LEFT`].
 fn all_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
-    let bail = Target::from(p.exits.bail_locked);
     m.above(cases.more);
     m.place_as(cases.all, "all");
     // A pipe that is full no more wakes its writers: stock path.
     m.compare32(SOURCE, p.pipe(k.pipe_max_usage));
-    m.above_or_equal(bail);
+    m.above_or_equal(p.bail(Bail::PipeFull));
     // A page that somebody else holds, or for which there is no room, would have to be freed.
     m.load64(SOURCE, field(RING, k.buf_page));
-    m.guard_eq32(field(SOURCE, k.page_refcount), 1, bail);
+    m.guard_eq32(field(SOURCE, k.page_refcount), 1, p.bail(Bail::PageShared));
     m.guard_eq(p.pipe(k.pipe_tmp_page), 0, cases.second_place.into());
     m.place_as(cases.placed, "placed");
     p.source(m);
@@ -134,7 +145,7 @@ fn commit_empty_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cas
 fn second_spare_page(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
     let second = p.pipe(k.pipe_tmp_page.wrapping_add(SPARE_PAGE));
     m.place_as(cases.second_place, "second_place");
-    m.guard_eq(second, 0, p.exits.bail_locked.into());
+    m.guard_eq(second, 0, p.bail(Bail::SparePages));
     m.go(cases.placed);
     m.place_as(cases.keep_second, "keep_second");
     m.store64(second, DEST);
@@ -143,8 +154,8 @@ fn second_spare_page(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases
 
 /// The user wants more than the buffer has: that is all there is, or the next buffer would have to follow.
 fn more_than_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, all: Label) {
-    m.guard_not_null(LEFT, p.exits.bail_locked.into());
+    m.guard_not_null(LEFT, p.bail(Bail::NoData));
     m.compare_constant(SOURCE, 1);
-    m.different(p.exits.bail_locked);
+    m.different(p.bail(Bail::MoreBuffers));
     m.go(all);
 }

@@ -3,26 +3,31 @@
 //! `write` to a pipe: into an empty one, with the page that the last reader left in `tmp_page`, or behind the data of the
 //! last buffer. It does what `anon_pipe_write` does in these cases; everything else is left to it.
 
-use super::super::specs::{layout, pipe, pipe_write, Facts};
-use super::super::x86::buf::{Label, Target};
+use super::super::specs::{layout, pipe, pipe_write, Bail, Facts};
+use super::super::x86::buf::Label;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{Reg, COUNT, DEST, LEFT, PIPE, RING, SOURCE, ZERO};
 use super::pipe::{Pipe, Side};
-use super::Instance;
+use super::{Emitted, Instance, PathKind};
 
-/// Emits the path. Returns its entry's address.
-pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 {
-    let (k, common) = (pipe_write::Known::new(facts), pipe::Known::new(facts));
-    let side = Side {
-        syscall: pipe_write::SPEC.syscall,
+/// In what it differs from the other call.
+pub(super) fn side(facts: &Facts) -> Side {
+    let k = pipe_write::Known::new(facts);
+    Side {
+        kind: PathKind::PipeWrite,
         refused_file_flags: k.o_direct,
         fasync: k.pipe_fasync_readers,
         bytes: k.task_wchar,
         calls: k.task_syscw,
         done: COUNT,
         writes: true,
-    };
-    let p = Pipe::new(m, &common, instance, side);
+    }
+}
+
+/// Emits the path.
+pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
+    let (k, common) = (pipe_write::Known::new(facts), pipe::Known::new(facts));
+    let p = Pipe::new(m, &common, instance, side(facts));
     let merge = m.label();
 
     let start = m.offset();
@@ -43,19 +48,23 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 
     behind_last(m, &p, &k);
     p.copy_at(m, start, layout::COPY_SITE_B);
     m.add32_to(field(RING, k.buf_len), COUNT);
-    m.go(p.exits.end);
+    m.go(p.end_of_cases());
 
     p.cold(m);
-    entry
+    p.made(m, entry)
 }
 
 /// Up to the copy into a page that nobody uses: nothing of the pipe has changed but its mutex.
 fn into_empty(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known, merge: Label) {
     p.enter(m);
     // Whoever waits for data is woken by the stock path.
-    m.guard_list_empty(field(PIPE, k.pipe_rd_wait_head), DEST, p.exits.bail.into());
+    m.guard_list_empty(
+        field(PIPE, k.pipe_rd_wait_head),
+        DEST,
+        p.bail(Bail::ReaderWaits),
+    );
     p.lock(m);
-    m.guard_not_zero32(p.pipe(k.pipe_readers), p.exits.bail_locked.into());
+    m.guard_not_zero32(p.pipe(k.pipe_readers), p.bail(Bail::NoReaders));
     m.load32(Reg::Rax, p.pipe(k.pipe_head));
     m.compare32(Reg::Rax, p.pipe(k.pipe_tail));
     m.different(merge);
@@ -79,7 +88,6 @@ fn commit_new_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known) {
 
 /// Up to the copy behind the data of the last buffer; head is in rax.
 fn behind_last(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known) {
-    let bail = Target::from(p.exits.bail_locked);
     m.ring_element_before(
         RING,
         DEST,
@@ -87,8 +95,16 @@ fn behind_last(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known) {
         k.buf_size,
         p.pipe(k.pipe_bufs),
     );
-    m.guard_eq(field(RING, k.buf_ops), k.anon_pipe_buf_ops, bail);
-    m.guard_set(field(RING, k.buf_flags), k.buf_can_merge, bail);
+    m.guard_eq(
+        field(RING, k.buf_ops),
+        k.anon_pipe_buf_ops,
+        p.bail(Bail::ForeignBuffer),
+    );
+    m.guard_set(
+        field(RING, k.buf_flags),
+        k.buf_can_merge,
+        p.bail(Bail::NotMergeable),
+    );
     m.load32(LEFT, field(RING, k.buf_offset));
     m.add32(LEFT, field(RING, k.buf_len));
     m.load64(DEST, field(RING, k.buf_page));
@@ -96,6 +112,6 @@ fn behind_last(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known) {
     m.add_reg(DEST, LEFT);
     m.add_reg(LEFT, COUNT);
     m.compare_constant(LEFT, k.page_size);
-    m.above(bail);
+    m.above(p.bail(Bail::NoRoom));
     m.copy_count();
 }

@@ -24,9 +24,28 @@ const NOWHERE: u16 = u16::MAX;
 /// The byte that fills unused code memory: `int3`.
 pub const POISON: u8 = 0xcc;
 
-/// A place in the code being made.
+/// A place in the code being made, or one of a row of places elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(u8);
+
+/// Labels from this number on are of places elsewhere.
+const ELSEWHERE: u8 = 128;
+
+impl Label {
+    /// The place of this number in the row that [`Buf::set_row`] names. Unlike [`Target::Address`] it may be referred to by
+    /// code that is moved.
+    pub const fn in_row(number: u8) -> Self {
+        Self(ELSEWHERE.saturating_add(number))
+    }
+}
+
+/// Places elsewhere, equally far apart.
+#[derive(Clone, Copy)]
+struct Row {
+    /// From the code's base to the first.
+    offset: u64,
+    step: u8,
+}
 
 /// What an instruction refers to relative to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +84,7 @@ pub struct Buf<'a> {
     labels_made: u8,
     links: [Link; LINKS],
     links_made: usize,
+    row: Option<Row>,
 }
 
 impl<'a> Buf<'a> {
@@ -85,6 +105,7 @@ impl<'a> Buf<'a> {
             labels_made: 0,
             links: [none; LINKS],
             links_made: 0,
+            row: None,
         }
     }
 
@@ -206,7 +227,34 @@ impl<'a> Buf<'a> {
         }
     }
 
+    /// [`Label::in_row`] means places from address `first` on, `step` bytes apart, outside of this code.
+    pub fn set_row(&mut self, first: u64, step: u8) {
+        let offset = first.wrapping_sub(self.base);
+        self.row = Some(Row { offset, step });
+    }
+
+    /// The address of a label that was placed.
+    pub fn address_of(&self, label: Label) -> u64 {
+        let place = self.labels.get(usize::from(label.0)).copied();
+        self.base.wrapping_add(u64::from(place.unwrap_or(NOWHERE)))
+    }
+
+    /// The distance of a link to a place that is not in this code; `None` if it is nowhere or out of reach.
+    #[cold]
+    #[inline(never)]
+    fn distance_in_row(&self, link: Link) -> Option<i32> {
+        let (row, number) = (self.row?, link.label.0.checked_sub(ELSEWHERE)?);
+        let place = row
+            .offset
+            .wrapping_add(u64::from(number).wrapping_mul(u64::from(row.step)));
+        if place < self.out.len() as u64 {
+            return None;
+        }
+        i32::try_from(place.wrapping_sub(u64::from(link.end)) as i64).ok()
+    }
+
     /// Fills in all distances, and the rest with poison. Returns the offset behind the last byte.
+    #[inline(always)]
     pub fn finish(mut self) -> Result<usize, Reason> {
         // A slot is far below 64 KiB, so no offset has been cut off if the code fits.
         if self.at > self.out.len() {
@@ -219,13 +267,16 @@ impl<'a> Buf<'a> {
                 .copied()
                 .unwrap_or(NOWHERE);
             let field = usize::from(link.end).wrapping_sub(usize::from(link.back));
-            let distance = i32::from(place).wrapping_sub(i32::from(link.end));
-            match self
+            let distance = match place {
+                NOWHERE => self.distance_in_row(*link),
+                _ => Some(i32::from(place).wrapping_sub(i32::from(link.end))),
+            };
+            let bytes = self
                 .out
                 .get_mut(field..)
-                .and_then(|rest| rest.first_chunk_mut())
-            {
-                Some(bytes) if place != NOWHERE => *bytes = distance.to_le_bytes(),
+                .and_then(|rest| rest.first_chunk_mut());
+            match (bytes, distance) {
+                (Some(bytes), Some(distance)) => *bytes = distance.to_le_bytes(),
                 _ => return Err(self.fault.unwrap_or(Reason::Layout)),
             }
         }

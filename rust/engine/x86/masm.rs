@@ -110,6 +110,7 @@ impl<'a> Masm<'a> {
     }
 
     /// Ends the code. Returns its length, or why there is none.
+    #[inline(always)]
     pub fn finish(self) -> Result<usize, Reason> {
         self.asm.buf.finish()
     }
@@ -117,6 +118,16 @@ impl<'a> Masm<'a> {
     /// A label to be placed later.
     pub fn label(&mut self) -> Label {
         self.asm.buf.label()
+    }
+
+    /// [`Label::in_row`] means places from address `first` on, `step` bytes apart, outside of this code.
+    pub fn set_row(&mut self, first: u64, step: u8) {
+        self.asm.buf.set_row(first, step);
+    }
+
+    /// The address of a label that was placed.
+    pub fn address_of(&self, label: Label) -> u64 {
+        self.asm.buf.address_of(label)
     }
 
     /// Places `label` here.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use synthjit_engine::paths::bails::BailCounts;
 use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::x86::verbs::Verbs;
@@ -59,6 +60,12 @@ impl Values {
             .filter(|name| !SWITCHES.contains(name))
     }
 
+    /// Where it counts why it gives calls back, if it does. `None` if a value is missing.
+    pub fn counts(&self) -> Option<Option<BailCounts>> {
+        let (stubs, counters) = (self.get("stubs")?, self.get("bail_counters")?);
+        Some((stubs != 0).then_some(BailCounts { stubs, counters }))
+    }
+
     /// Makes the path as the module did. `None` if a value is missing or does not fit its instruction.
     pub fn make(&self, kind: PathKind) -> Option<Made> {
         let is = |name: &str| self.get(name).map(|value| value != 0);
@@ -86,6 +93,7 @@ impl Values {
             file_mode: u32::try_from(self.get("file_mode")?).ok()?,
             hits: Some(self.get("hits")?).filter(|address| *address != 0),
             report_bails: is("report_bails")?,
+            bails: self.counts()?,
         };
         let mut bytes = [0; layout::PATH_SLOT];
         let base = self.get("base")?;

@@ -8,11 +8,9 @@ use synthjit_engine::backoff::{Backoff, Wait, FIRST_MS, GIVE_UP_MS, TRIES};
 use synthjit_engine::specs::{layout, Reason};
 use synthjit_engine::state::{Event, NotAllowed, State};
 
-const CLASSES: [Class; 2] = [Class::Path, Class::Vector];
-
 #[test]
 fn an_arena_gives_each_slot_once() {
-    for class in CLASSES {
+    for class in Class::ALL {
         let mut arena = Arena::new();
         let slots: Vec<Slot> = (0..class.slots())
             .map(|_| arena.reserve(class).expect("free slots are left"))
@@ -25,12 +23,9 @@ fn an_arena_gives_each_slot_once() {
         assert_eq!(arena.reserve(class), Err(Reason::ArenaFull));
         assert_eq!(arena.used(class), class.slots());
         assert_eq!(arena.bytes_used(), class.slots() * class.bytes());
-        let other = if class == Class::Path {
-            Class::Vector
-        } else {
-            Class::Path
-        };
-        assert!(arena.reserve(other).is_ok(), "classes are apart");
+        for other in Class::ALL.into_iter().filter(|other| *other != class) {
+            assert!(arena.reserve(other).is_ok(), "classes are apart");
+        }
         let freed = slots[3];
         assert_eq!(arena.release(freed), Ok(()));
         assert_eq!(arena.release(freed), Err(NotReserved(freed)));
@@ -52,11 +47,10 @@ fn slots_are_reused_as_late_as_possible() {
 
 proptest! {
     #[test]
-    fn an_arena_agrees_with_a_set(steps in prop::collection::vec((any::<bool>(), any::<bool>(), any::<prop::sample::Index>()), 0..600)) {
+    fn an_arena_agrees_with_a_set(steps in prop::collection::vec((any::<bool>(), prop::sample::select(Class::ALL.to_vec()), any::<prop::sample::Index>()), 0..600)) {
         let mut arena = Arena::new();
         let mut reserved: Vec<Slot> = Vec::new();
-        for (reserve, path, which) in steps {
-            let class = if path { Class::Path } else { Class::Vector };
+        for (reserve, class, which) in steps {
             if reserve || reserved.is_empty() {
                 match arena.reserve(class) {
                     Ok(slot) => {
@@ -71,7 +65,7 @@ proptest! {
                 prop_assert_eq!(arena.release(slot), Ok(()));
                 prop_assert_eq!(arena.release(slot), Err(NotReserved(slot)));
             }
-            for class in CLASSES {
+            for class in Class::ALL {
                 prop_assert_eq!(arena.used(class), reserved.iter().filter(|s| s.class() == class).count());
             }
         }

@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
 use serde::Deserialize;
+use synthjit_engine::paths::bails::BailCounts;
 use synthjit_engine::paths::PathKind;
+use synthjit_engine::specs::layout;
 
 use crate::disasm::reachable;
+use crate::facts::{facts, ground, instance, COUNTERS, PATH_BASE};
+use crate::lawful::image;
 use crate::machine::{observe, slot_bytes, slot_of, Slot};
 use crate::{counts, pipes, vectors};
 
@@ -24,10 +28,12 @@ enum Edge {
 
 const EDGES: [Edge; 2] = [Edge::Taken, Edge::NotTaken];
 
-/// A branch of a path by its number in the order of addresses; of a vector by what it compares and where it leads.
+/// A branch of a path or its stubs by its number in the order of addresses; of a vector by what it compares and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Branch {
     Path(usize, usize, Mnemonic),
+    /// In the stubs of a path, likewise.
+    Stubs(usize, usize, Mnemonic),
     Vector(String),
 }
 
@@ -60,7 +66,26 @@ fn learn(known: &mut Vec<Known>, slot: Slot, base: u64, entry: u64) {
 
 /// The conditional branches in the slot that begins at `base` and is entered at `entry`, each with the address behind it.
 fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (Branch, u64)> {
-    let code = reachable(bytes, base, &[entry]);
+    let code = match slot {
+        Slot::Vector(_) => reachable(bytes, base, &[entry]),
+        Slot::Path(_) => {
+            let mut entries = vec![entry];
+            entries.extend(behind_stubs(&reachable(bytes, base, &entries)));
+            reachable(bytes, base, &entries)
+        }
+        // Each stub is an entry, and which of them is called is the path's business.
+        Slot::Stubs(kind) => {
+            let kind = PathKind::ALL[kind];
+            let counts = BailCounts {
+                stubs: base,
+                counters: 0,
+            };
+            let stubs = kind.spec().bails.iter();
+            let mut entries: Vec<u64> = stubs.map(|bail| counts.stub(kind, *bail)).collect();
+            entries.push(counts.of_three(kind));
+            reachable(bytes, base, &entries)
+        }
+    };
     let conditional = code
         .values()
         .filter(|i| i.flow_control() == FlowControl::ConditionalBranch);
@@ -68,10 +93,26 @@ fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (B
         let is = match slot {
             Slot::Path(kind) => Branch::Path(kind, number, branch.mnemonic()),
             Slot::Vector(_) => Branch::Vector(describe(&code, branch)),
+            Slot::Stubs(kind) => Branch::Stubs(kind, number, branch.mnemonic()),
         };
         (branch.ip(), (is, branch.next_ip()))
     };
     conditional.enumerate().map(name).collect()
+}
+
+/// Where the stubs that `path` leads to lead in turn.
+fn behind_stubs(path: &BTreeMap<u64, Instruction>) -> Vec<u64> {
+    let targets = path.values().map(Instruction::near_branch_target);
+    let mut behind = Vec::new();
+    for target in targets {
+        let Some((slot @ Slot::Stubs(_), base)) = slot_of(target) else {
+            continue;
+        };
+        let stub = reachable(&slot_bytes(slot, base), base, &[target]);
+        let leads = stub.values().map(Instruction::near_branch_target);
+        behind.extend(leads.filter(|to| matches!(slot_of(*to), Some((Slot::Path(_), _)))));
+    }
+    behind
 }
 
 /// A vector's branch in words: `je descriptor: path`.
@@ -93,6 +134,7 @@ fn describe(code: &BTreeMap<u64, Instruction>, branch: &Instruction) -> String {
     let to = match slot_of(target) {
         Some((Slot::Path(_), _)) => "path",
         Some((Slot::Vector(_), _)) => "vector",
+        Some((Slot::Stubs(_), _)) => "stubs",
         None => "stock",
     };
     format!("{:?} {what}: {to}", branch.mnemonic()).to_lowercase()
@@ -130,6 +172,8 @@ fn note(way: &[u64]) {
 struct Reviewed {
     pipe_write: Vec<String>,
     pipe_read: Vec<String>,
+    /// Of both: which of three words was not zero.
+    stubs: Vec<String>,
     vector: Vec<String>,
     #[serde(default)]
     untaken: Vec<Untaken>,
@@ -158,6 +202,8 @@ fn judge(
     let lists = [
         ("pipe_write", &reviewed.pipe_write),
         ("pipe_read", &reviewed.pipe_read),
+        ("pipe_write stubs", &reviewed.stubs),
+        ("pipe_read stubs", &reviewed.stubs),
         ("vector", &reviewed.vector),
     ];
     for (code, names) in lists {
@@ -172,10 +218,13 @@ fn judge(
     }
     for (branch, edge) in taken {
         let (code, name) = match branch {
-            Branch::Vector(name) => ("vector", name.clone()),
-            Branch::Path(kind, number, mnemonic) => {
-                let code = PathKind::ALL[*kind].spec().name;
-                let list = lists.iter().find(|(c, _)| *c == code).expect("a path").1;
+            Branch::Vector(name) => ("vector".to_owned(), name.clone()),
+            Branch::Path(kind, number, mnemonic) | Branch::Stubs(kind, number, mnemonic) => {
+                let mut code = PathKind::ALL[*kind].spec().name.to_owned();
+                if matches!(branch, Branch::Stubs(..)) {
+                    code += " stubs";
+                }
+                let list = lists.iter().find(|(c, _)| **c == code).expect("a list").1;
                 let name = list.get(*number).cloned().unwrap_or_default();
                 if !name.starts_with(&format!("{mnemonic:?} ").to_lowercase()) {
                     wrong.push(format!(
@@ -185,12 +234,58 @@ fn judge(
                 (code, name)
             }
         };
-        match edges.get_mut(&(code.to_owned(), name.clone(), *edge)) {
+        match edges.get_mut(&(code.clone(), name.clone(), *edge)) {
             Some(taken) => *taken = true,
             None => wrong.push(format!("{code}: no name for {name:?}, {edge:?}")),
         }
     }
     (edges, wrong)
+}
+
+fn reviewed() -> Reviewed {
+    toml::from_str(include_str!("branches.toml")).expect("branches.toml is right")
+}
+
+/// Each guard leads to the stub of the reason that it is listed with, and other branches to none.
+#[test]
+fn each_guard_counts_its_own_reason() {
+    let reviewed = reviewed();
+    for (kind, list) in [
+        (PathKind::PipeWrite, &reviewed.pipe_write),
+        (PathKind::PipeRead, &reviewed.pipe_read),
+    ] {
+        let made = image(
+            kind,
+            &facts(),
+            &instance(),
+            Some(COUNTERS),
+            &ground(),
+            PATH_BASE,
+        )
+        .expect("a path");
+        let counts = BailCounts {
+            stubs: PATH_BASE + layout::PATH_SLOT as u64,
+            counters: COUNTERS,
+        };
+        let code = reachable(&made.bytes, PATH_BASE, &[made.code.entry]);
+        let branches = code.range(..counts.stubs).map(|(_, i)| i);
+        let branches: Vec<_> = branches
+            .filter(|i| i.flow_control() == FlowControl::ConditionalBranch)
+            .collect();
+        assert_eq!(branches.len(), list.len());
+        for (branch, name) in branches.into_iter().zip(list) {
+            let to = branch.near_branch_target();
+            let bails = kind.spec().bails.iter();
+            let bail = bails.clone().find(|bail| counts.stub(kind, **bail) == to);
+            let expected = match bail {
+                Some(bail) => Some(bail.name()),
+                None if to == counts.of_three(kind) => Some("watched, observed, sigio"),
+                None => None,
+            };
+            let listed = name.split_once(": ").map(|(_, reasons)| reasons);
+            assert_eq!(listed, expected, "{kind:?}: {name}");
+        }
+    }
 }
 
 #[test]
@@ -209,8 +304,7 @@ fn every_branch_goes_both_ways() {
     observe(None);
     let taken = TAKEN.take();
 
-    let reviewed: Reviewed =
-        toml::from_str(include_str!("branches.toml")).expect("branches.toml is right");
+    let reviewed = reviewed();
     let (edges, mut wrong) = judge(&reviewed, &taken);
     let all = edges.len();
     let covered = edges.values().filter(|&&taken| taken).count();

@@ -6,7 +6,8 @@ use synthjit_engine::specs::{layout, Reason};
 use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
 
-use crate::facts::{facts, ground, instance, PATH_BASE, VECTOR_BASE};
+use crate::disasm::reachable;
+use crate::facts::{facts, ground, instance, COUNTERS, PATH_BASE, VECTOR_BASE};
 use crate::lawful;
 
 fn grounds() -> impl Strategy<Value = Ground> {
@@ -38,6 +39,7 @@ fn instances() -> impl Strategy<Value = Instance> {
             file_mode,
             hits: hits.then_some(ground().bailouts + 64),
             report_bails,
+            bails: None,
         },
     )
 }
@@ -46,12 +48,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn paths_are_lawful(ground in grounds(), instance in instances(), slot in 0..layout::PATH_SLOTS as u64) {
+    fn paths_are_lawful(ground in grounds(), instance in instances(), counting: bool, slot in 0..layout::PATH_SLOTS as u64) {
         let base = PATH_BASE + slot * layout::PATH_SLOT as u64;
         for kind in PathKind::ALL {
-            let mut out = [0; layout::PATH_SLOT];
-            let code = paths::emit(kind, &facts(), &instance, &ground, base, &mut out).expect("a path");
-            lawful::path(&out, base, &code, &ground);
+            let counters = counting.then_some(COUNTERS);
+            let image = lawful::image(kind, &facts(), &instance, counters, &ground, base).expect("a path");
+            lawful::path(&image, base, &ground);
         }
     }
 
@@ -67,6 +69,43 @@ proptest! {
             }
             Err(reason) => prop_assert!(reason == Reason::TooManyDescriptors && fds.len() > 4, "{}", reason.text()),
         }
+    }
+}
+
+/// A path that counts why it gives calls back has the instructions, at the places, of one that does not: it is as long and as
+/// fast as long as its guards hold.
+#[test]
+fn counting_changes_where_guards_lead_and_nothing_else() {
+    let (facts, ground) = (facts(), ground());
+    for kind in PathKind::ALL {
+        let [plain, counting] = [None, Some(COUNTERS)].map(|counters| {
+            lawful::image(kind, &facts, &instance(), counters, &ground, PATH_BASE).expect("a path")
+        });
+        assert_eq!(plain.code, counting.code);
+        let mut exits = vec![plain.code.entry];
+        let give_back = plain.code.exits;
+        exits.extend([give_back.bail, give_back.bail_locked]);
+        exits.extend([give_back.changed, give_back.fault]);
+        let of_path =
+            |image: &lawful::Image| reachable(&image.bytes[..layout::PATH_SLOT], PATH_BASE, &exits);
+        let (plain, counting) = (of_path(&plain), of_path(&counting));
+        let mut guards = 0;
+        for (a, b) in plain.values().zip(counting.values()) {
+            let same = (a.ip(), a.code(), a.len()) == (b.ip(), b.code(), b.len());
+            let (to, stub) = (a.near_branch_target(), b.near_branch_target());
+            if same && a != b {
+                // To a stub now, to an exit before.
+                assert!(
+                    exits[1..].contains(&to) && stub >= PATH_BASE + layout::PATH_SLOT as u64,
+                    "{a:?}"
+                );
+                guards += 1;
+            } else {
+                assert_eq!(a, b);
+            }
+        }
+        assert_eq!(plain.len(), counting.len());
+        assert!(guards >= 18, "{kind:?}: {guards} guards");
     }
 }
 

@@ -2,7 +2,7 @@
 //! has them.
 
 use synthjit_engine::paths::Instance;
-use synthjit_engine::specs::Facts;
+use synthjit_engine::specs::{Bail, Facts};
 use synthjit_engine::Ground;
 
 /// Address at which a path slot of the examples lies.
@@ -87,12 +87,17 @@ pub fn instance() -> Instance {
         file_mode: 0x0c26_0002,
         hits: None,
         report_bails: false,
+        bails: None,
     }
 }
 
 /// What an address in the examples is called.
 pub fn symbol(address: u64) -> Option<&'static str> {
     let (facts, ground, instance) = (facts(), ground(), instance());
+    let counter = address.wrapping_sub(COUNTERS);
+    if let Some(bail) = Bail::ALL.get((counter / 8) as usize) {
+        return (counter % 8 == 0).then(|| bail.name());
+    }
     let names = [
         (ground.stock_entry, "stock_entry"),
         (ground.tail_thunk, "tail_thunk"),
@@ -114,6 +119,9 @@ pub fn symbol(address: u64) -> Option<&'static str> {
         .find(|(a, _)| *a == address)
         .map(|(_, name)| *name)
 }
+
+/// Where the examples count why calls are given back.
+pub const COUNTERS: u64 = 0xffff_ffff_c044_1000;
 
 /// Where the examples count hits.
 pub const HITS: u64 = 0xffff_ffff_c044_0040;

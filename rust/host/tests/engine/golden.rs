@@ -13,7 +13,8 @@ use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
 
 use crate::disasm::{reachable, rest_is_poison};
-use crate::facts::{facts, ground, instance, symbol, HITS, PATH_BASE, VECTOR_BASE};
+use crate::facts::{facts, ground, instance, symbol, COUNTERS, HITS, PATH_BASE, VECTOR_BASE};
+use crate::lawful::image;
 
 /// Names of places in one slot, and of everything elsewhere.
 struct Names(BTreeMap<u64, String>);
@@ -239,6 +240,31 @@ fn path(kind: PathKind, ground: &Ground, instance: &Instance) -> Slot {
     }
 }
 
+/// A path that counts why it gives calls back, and its stubs.
+fn counting(kind: PathKind, ground: &Ground) -> Slot {
+    let image = image(
+        kind,
+        &facts(),
+        &instance(),
+        Some(COUNTERS),
+        ground,
+        PATH_BASE,
+    );
+    let image = image.expect("a path");
+    Slot {
+        head: format!(
+            "; {kind:?} for descriptor {}, counting bail-outs by stubs at {}\n{}",
+            instance().fd,
+            layout::PATH_SLOT,
+            describe(ground)
+        ),
+        bytes: image.bytes,
+        base: PATH_BASE,
+        code_from: 16,
+        entry: image.code.entry,
+    }
+}
+
 fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> Slot {
     let mut out = [0; layout::VECTOR_SLOT];
     let stack = instance().kernel_stack;
@@ -253,7 +279,7 @@ fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> Slot {
 }
 
 /// What the golden files show.
-fn cases() -> [(&'static str, Slot); 8] {
+fn cases() -> [(&'static str, Slot); 10] {
     let plain = ground();
     let other = Ground {
         smap: false,
@@ -304,6 +330,14 @@ fn cases() -> [(&'static str, Slot); 8] {
         (
             "pipe_read_other_cpu.txt",
             path(PathKind::PipeRead, &other, &hits),
+        ),
+        (
+            "pipe_write_counting.txt",
+            counting(PathKind::PipeWrite, &plain),
+        ),
+        (
+            "pipe_read_counting.txt",
+            counting(PathKind::PipeRead, &plain),
         ),
         (
             "vector_new.txt",

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use synthjit_engine::specs::Reason;
 use synthjit_engine::x86::asm::{Asm, Cond, Mem};
-use synthjit_engine::x86::buf::{Buf, Target, POISON};
+use synthjit_engine::x86::buf::{Buf, Label, Target, POISON};
 use synthjit_engine::x86::masm::{field, Masm, Profile};
 use synthjit_engine::x86::regs::Reg;
 
@@ -315,6 +315,40 @@ proptest! {
         let text = read(&out[..len]);
         prop_assert!(text.contains(&format!("ja {}", hex(BASE + len as u64))), "{}", text);
         prop_assert!(text.ends_with(&format!("jmp {}", hex(BASE + before as u64))), "{}", text);
+    }
+}
+
+/// Code that is moved takes its own labels along; places in a row elsewhere stay, in reach and outside of the code.
+#[test]
+fn a_row_elsewhere_stays_when_code_moves() {
+    let far = BASE - 0x1234;
+    let mut out = [0; 64];
+    let mut asm = Asm::new(Buf::new(&mut out, BASE));
+    asm.buf.set_row(far, 12);
+    let here = asm.buf.label();
+    asm.place(here);
+    asm.jcc(Cond::Above, Label::in_row(3).into());
+    asm.jmp(here.into());
+    assert_eq!(asm.buf.slide(0, 40), 29);
+    assert_eq!(asm.buf.address_of(here), BASE + 29);
+    assert_eq!(asm.buf.finish(), Ok(40));
+    let mut decoder = Decoder::with_ip(64, &out[29..], BASE + 29, DecoderOptions::NONE);
+    let targets = [decoder.decode(), decoder.decode()].map(|i| i.near_branch_target());
+    assert_eq!(targets, [far + 36, BASE + 29]);
+    let far = [BASE.wrapping_add(1 << 31).wrapping_add(5), BASE - (1 << 31)];
+    for wrong in [
+        Some(BASE),
+        Some(BASE + 63),
+        Some(far[0]),
+        Some(far[1]),
+        None,
+    ] {
+        let mut asm = Asm::new(Buf::new(&mut out, BASE));
+        if let Some(wrong) = wrong {
+            asm.buf.set_row(wrong, 12);
+        }
+        asm.jmp(Label::in_row(0).into());
+        assert_eq!(asm.buf.finish(), Err(Reason::Layout), "{wrong:x?}");
     }
 }
 

@@ -3,11 +3,57 @@
 use std::collections::BTreeMap;
 
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
-use synthjit_engine::paths::PathCode;
-use synthjit_engine::specs::layout;
+use synthjit_engine::paths::bails::{self, BailCounts};
+use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
+use synthjit_engine::specs::{layout, Bail, Facts, Reason};
 use synthjit_engine::Ground;
 
 use crate::disasm::{reachable, rest_is_poison};
+
+/// A path as it lies in memory.
+pub struct Image {
+    /// Its slot, and behind it that of its stubs if it counts.
+    pub bytes: Vec<u8>,
+    pub code: PathCode,
+    /// Where it counts, and the length of the stubs.
+    stubs: Option<(BailCounts, usize)>,
+}
+
+/// Makes the path of `kind` for a slot at `base`. If there are `counters`, it counts there why it gives calls back.
+///
+/// # Errors
+///
+/// As of the engine.
+pub fn image(
+    kind: PathKind,
+    facts: &Facts,
+    instance: &Instance,
+    counters: Option<u64>,
+    ground: &Ground,
+    base: u64,
+) -> Result<Image, Reason> {
+    let counts = counters.map(|counters| BailCounts {
+        stubs: base.wrapping_add(layout::PATH_SLOT as u64),
+        counters,
+    });
+    let instance = Instance {
+        bails: counts,
+        ..*instance
+    };
+    let mut path = [0; layout::PATH_SLOT];
+    let code = paths::emit(kind, facts, &instance, ground, base, &mut path)?;
+    let mut bytes = path.to_vec();
+    let stubs = match counts {
+        None => None,
+        Some(counts) => {
+            let mut out = [0; layout::STUB_SLOT];
+            let len = bails::emit(kind, facts, &counts, ground, &code, &mut out)?;
+            bytes.extend(out);
+            Some((counts, len))
+        }
+    };
+    Ok(Image { bytes, code, stubs })
+}
 
 /// Every instruction is of a kind that generated code may contain, and leaves the slot only for known places.
 fn instructions(
@@ -16,6 +62,7 @@ fn instructions(
     len: usize,
     ground: &Ground,
     paths: &[u64],
+    counters: Option<u64>,
 ) {
     let inside = base..base + len as u64;
     for (at, instruction) in all {
@@ -51,24 +98,36 @@ fn instructions(
                 base,
                 base + 8,
             ];
-            assert!(known.contains(&to), "{at:#x} refers to {to:#x}");
+            let counter = counters.is_some_and(|first| {
+                let offset = to.wrapping_sub(first);
+                offset % 8 == 0 && offset / 8 < Bail::ALL.len() as u64
+            });
+            assert!(known.contains(&to) || counter, "{at:#x} refers to {to:#x}");
         }
     }
 }
 
-/// A path in the slot `out` at `base`.
+/// A path at `base`.
 ///
 /// # Panics
 ///
 /// If it is not lawful.
-pub fn path(out: &[u8], base: u64, code: &PathCode, ground: &Ground) {
+pub fn path(image: &Image, base: u64, ground: &Ground) {
+    let (out, code) = (&image.bytes[..], &image.code);
     let all = reachable(out, base, &[code.entry]);
-    instructions(&all, base, out.len(), ground, &[]);
+    let counters = image.stubs.map(|(counts, _)| counts.counters);
+    instructions(&all, base, out.len(), ground, &[], counters);
+    // Each stub is used, then: what no guard leads to would be a rest.
     assert!(rest_is_poison(out, base, 16, &all));
     let trap = u64::from(out[code.len - 1] == 0xcc);
+    let end = base + layout::PATH_SLOT as u64;
     assert_eq!(
-        all.values().map(Instruction::next_ip).max(),
+        all.range(..end).map(|(_, i)| i.next_ip()).max(),
         Some(base + code.len as u64 - trap)
+    );
+    assert_eq!(
+        all.range(end..).map(|(_, i)| i.next_ip()).max(),
+        image.stubs.map(|(_, len)| end + len as u64)
     );
     let copies = all.iter().filter(|(_, i)| i.mnemonic() == Mnemonic::Movsb);
     let copies: Vec<u64> = copies.map(|(at, _)| at - base).collect();
@@ -101,7 +160,7 @@ pub fn path(out: &[u8], base: u64, code: &PathCode, ground: &Ground) {
 /// If it is not lawful.
 pub fn vector(out: &[u8], base: u64, len: usize, ground: &Ground, targets: &[u64]) {
     let all = reachable(out, base, &[base]);
-    instructions(&all, base, out.len(), ground, targets);
+    instructions(&all, base, out.len(), ground, targets, None);
     assert!(rest_is_poison(out, base, 0, &all));
     assert_eq!(
         all.values().map(Instruction::next_ip).max(),

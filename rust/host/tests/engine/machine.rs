@@ -238,11 +238,13 @@ extern "C" fn on_bail() {
     store(counter, &(load64(counter) + 1).to_le_bytes());
 }
 
-/// Slots for paths and then for vectors.
+/// Slots for paths, then for vectors, then for stubs.
 pub const PATHS: usize = 8;
 const VECTORS: usize = 8;
-const CODE_BYTES: usize =
-    (PATHS * layout::PATH_SLOT + VECTORS * layout::VECTOR_SLOT).next_multiple_of(4096);
+const STUBS: usize = 2;
+const VECTORS_AT: usize = PATHS * layout::PATH_SLOT;
+const STUBS_AT: usize = VECTORS_AT + VECTORS * layout::VECTOR_SLOT;
+const CODE_BYTES: usize = (STUBS_AT + STUBS * layout::STUB_SLOT).next_multiple_of(4096);
 
 /// A slot of code memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,19 +253,24 @@ pub enum Slot {
     Path(usize),
     /// For a vector, by its number.
     Vector(usize),
+    /// For a path's stubs, by its number.
+    Stubs(usize),
 }
 
 /// The slot that `address` is in, and where it begins.
 pub fn slot_of(address: u64) -> Option<(Slot, u64)> {
     let code = CODE.load(SeqCst);
     let offset = usize::try_from(address.checked_sub(code)?).ok()?;
-    let vectors = PATHS * layout::PATH_SLOT;
-    let (slot, from) = if offset < vectors {
+    let (slot, from) = if offset < VECTORS_AT {
         let number = offset / layout::PATH_SLOT;
         (Slot::Path(number), number * layout::PATH_SLOT)
+    } else if offset < STUBS_AT {
+        let number = (offset - VECTORS_AT) / layout::VECTOR_SLOT;
+        let from = VECTORS_AT + number * layout::VECTOR_SLOT;
+        (Slot::Vector(number), from)
     } else {
-        let number = (offset - vectors) / layout::VECTOR_SLOT;
-        (Slot::Vector(number), vectors + number * layout::VECTOR_SLOT)
+        let number = (offset - STUBS_AT) / layout::STUB_SLOT;
+        (Slot::Stubs(number), STUBS_AT + number * layout::STUB_SLOT)
     };
     (offset < CODE_BYTES).then_some((slot, code + from as u64))
 }
@@ -273,6 +280,7 @@ pub fn slot_bytes(slot: Slot, base: u64) -> Vec<u8> {
     match slot {
         Slot::Path(_) => bytes(base, layout::PATH_SLOT),
         Slot::Vector(_) => bytes(base, layout::VECTOR_SLOT),
+        Slot::Stubs(_) => bytes(base, layout::STUB_SLOT),
     }
 }
 
@@ -348,7 +356,12 @@ impl Machine {
 
     pub fn vector_slot(&self, index: usize) -> u64 {
         assert!(index < VECTORS);
-        self.code + (PATHS * layout::PATH_SLOT + index * layout::VECTOR_SLOT) as u64
+        self.code + (VECTORS_AT + index * layout::VECTOR_SLOT) as u64
+    }
+
+    pub fn stub_slot(&self, index: usize) -> u64 {
+        assert!(index < STUBS);
+        self.code + (STUBS_AT + index * layout::STUB_SLOT) as u64
     }
 
     pub fn stock_entry(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! One call on one pipe: set up, made by the path, compared with the model.
 
 use synthjit_engine::paths::{Instance, PathKind};
-use synthjit_engine::specs::layout;
+use synthjit_engine::specs::{layout, Bail};
 use synthjit_engine::Ground;
 
 use crate::machine::{bytes, load64, store};
@@ -83,19 +83,9 @@ pub fn check_as(
         hits: Some(world.machine.counters + 8),
         ..*instance
     };
-    let slot = world.machine.path_slot(call.kind as usize);
-    let mut out = [0; layout::PATH_SLOT];
-    let code = synthjit_engine::paths::emit_for(
-        world.profile(),
-        call.kind,
-        &world.facts,
-        &instance,
-        ground,
-        slot,
-        &mut out,
-    )
-    .map_err(|reason| reason.text().to_owned())?;
-    world.machine.install(slot, &out);
+    let code = world
+        .install_for(ground, call.kind, &instance)
+        .map_err(|reason| reason.text().to_owned())?;
     world.set(pipe, around);
     let user: Vec<u8> = (0..USER).map(|i| (i * 13 + 5) as u8).collect();
     store(world.user, &user);
@@ -124,6 +114,7 @@ pub fn check_as(
         load64(world.machine.counters + 8),
         world.accounts(),
     );
+    let counted = world.counted();
     let ran = world.call(
         code.entry,
         call.kind,
@@ -133,6 +124,9 @@ pub fn check_as(
         None,
     );
     let hits = load64(world.machine.counters + 8) - hits;
+    let counted: Vec<Bail> = (Bail::ALL.iter().zip(counted).zip(world.counted()))
+        .flat_map(|((bail, before), now)| std::iter::repeat_n(*bail, (now - before) as usize))
+        .collect();
     let same = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
     same("faults stay disabled", world.faults_enabled())?;
     let changed = around.shows_another_object(limits.exit_work);
@@ -155,6 +149,14 @@ pub fn check_as(
                 ran.outcome.reported == u64::from(instance.report_bails),
             )?;
             same("counted as hit", hits == 0)?;
+            match counted[..] {
+                [] => same("no reason counted", instance.bails.is_none())?,
+                [one] => {
+                    let known = call.kind.spec().bails.contains(&one);
+                    same("a reason that the spec does not have", known)?;
+                }
+                _ => return Err(format!("several reasons: {counted:?}")),
+            }
             // A copy that faulted has written to memory that holds nothing yet: behind the data, or in a spare page.
             let mut now = now;
             if ran.outcome.faults > 0 && writes {
@@ -174,6 +176,7 @@ pub fn check_as(
             same("counted as given back", world.bailouts() == bailouts)?;
             same("reported as given back", ran.outcome.reported == 0)?;
             same("not counted as hit", hits == 1)?;
+            same("a reason to give it back", counted.is_empty())?;
             if now != after {
                 return Err(format!("pipe {now:?}\ninstead of {after:?}"));
             }

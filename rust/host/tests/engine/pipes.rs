@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 use synthjit_engine::paths::{tail, Instance, PathKind};
-use synthjit_engine::specs::layout;
+use synthjit_engine::specs::{layout, Bail};
 use synthjit_engine::Ground;
 
 use crate::machine::{bytes, Hook, Left};
@@ -145,9 +145,10 @@ pub fn random_calls(cases: u32) {
     let config = crate::random::config(cases);
     let mut done = [0u32; 2];
     let seen = std::cell::RefCell::new(&mut done);
-    proptest!(config, |(pipe in pipes(), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9))| {
+    proptest!(config, |(pipe in pipes(), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9), counting: bool)| {
         let ground = Ground { erms, ..world.ground };
-        check(&world, &ground, &pipe, &around, &call).map_err(TestCaseError::fail)?;
+        let instance = if counting { world.counting(call.kind) } else { world.instance() };
+        check_as(&instance, &world, &ground, &pipe, &around, &call).map_err(TestCaseError::fail)?;
         if changed(&world, &pipe) {
             seen.borrow_mut()[usize::from(call.kind == PathKind::PipeWrite)] += 1;
         }
@@ -162,98 +163,172 @@ pub fn random_calls(cases: u32) {
 #[test]
 pub fn each_obstacle_gives_the_call_back() {
     type Change = fn(&mut Pipe, &mut Around, &mut Call);
-    let obstacles: &[(&str, &[PathKind], Change)] = &[
-        ("exit work", &PathKind::ALL, |_, a, _| {
+    let obstacles: &[(&str, Bail, &[PathKind], Change)] = &[
+        ("exit work", Bail::ExitWork, &PathKind::ALL, |_, a, _| {
             a.thread_flags = 1 << 4
         }),
-        ("seccomp or a tracer", &PathKind::ALL, |_, a, _| {
-            a.syscall_work = 1
-        }),
-        ("single-stepping", &PathKind::ALL, |_, a, _| {
-            a.user_flags |= 0x100
-        }),
-        ("resume flag", &PathKind::ALL, |_, a, _| {
-            a.user_flags |= 0x1_0000
-        }),
-        ("inotify", &PathKind::ALL, |_, a, _| a.watched = true),
-        ("closed descriptor", &PathKind::ALL, |_, a, _| {
-            a.file = File::None
-        }),
-        ("another file", &PathKind::ALL, |_, a, _| {
-            a.file = File::OtherKind
-        }),
-        ("another mode", &PathKind::ALL, |_, a, _| {
-            a.file = File::OtherMode
-        }),
-        ("O_DIRECT", &[PathKind::PipeWrite], |_, a, _| {
-            a.direct = true
-        }),
-        ("count 0", &PathKind::ALL, |_, _, c| c.count = 0),
-        ("count above a page", &PathKind::ALL, |_, _, c| {
-            (c.count, c.place) = (4097, Place::BeforeEnd(4097))
-        }),
-        ("negative count", &PathKind::ALL, |_, _, c| {
-            c.count = u64::MAX
-        }),
-        ("kernel address", &PathKind::ALL, |_, _, c| {
-            c.place = Place::Kernel(0xffff_8880_0000_1000)
-        }),
-        ("address beyond user space", &PathKind::ALL, |_, _, c| {
-            c.place = Place::Kernel(0x7fff_ffff_f001)
-        }),
-        ("unmapped memory", &PathKind::ALL, |_, _, c| {
-            c.place = Place::BeforeEnd(0)
-        }),
-        ("memory mapped in part", &PathKind::ALL, |_, _, c| {
-            c.place = Place::BeforeEnd(3)
-        }),
-        ("a held mutex", &PathKind::ALL, |p, _, _| {
-            p.owner = 0xffff_8881_0000_0000
-        }),
-        ("SIGIO for data", &[PathKind::PipeWrite], |p, _, _| {
-            p.fasync_readers = true
-        }),
-        ("SIGIO for room", &[PathKind::PipeRead], |p, _, _| {
-            p.fasync_writers = true
-        }),
-        ("a waiting reader", &[PathKind::PipeWrite], |p, _, _| {
-            p.readers_wait = true
-        }),
-        ("no reader", &[PathKind::PipeWrite], |p, _, _| p.readers = 0),
-        ("spliced buffer", &PathKind::ALL, |p, _, _| {
-            p.buffers.iter_mut().for_each(|b| b.anon = false)
-        }),
-        ("packet", &[PathKind::PipeRead], |p, _, _| {
-            p.buffers.iter_mut().for_each(|b| b.flags |= PACKET)
-        }),
-        ("whole", &[PathKind::PipeRead], |p, _, _| {
-            p.buffers.iter_mut().for_each(|b| b.flags |= WHOLE)
-        }),
-        ("no merging", &[PathKind::PipeWrite], |p, _, _| {
-            p.buffers.iter_mut().for_each(|b| b.flags = 0)
+        (
+            "seccomp or a tracer",
+            Bail::Observed,
+            &PathKind::ALL,
+            |_, a, _| a.syscall_work = 1,
+        ),
+        (
+            "single-stepping",
+            Bail::SingleStep,
+            &PathKind::ALL,
+            |_, a, _| a.user_flags |= 0x100,
+        ),
+        (
+            "resume flag",
+            Bail::SingleStep,
+            &PathKind::ALL,
+            |_, a, _| a.user_flags |= 0x1_0000,
+        ),
+        ("inotify", Bail::Watched, &PathKind::ALL, |_, a, _| {
+            a.watched = true
         }),
         (
+            "closed descriptor",
+            Bail::Replaced,
+            &PathKind::ALL,
+            |_, a, _| a.file = File::None,
+        ),
+        ("another file", Bail::Replaced, &PathKind::ALL, |_, a, _| {
+            a.file = File::OtherKind
+        }),
+        ("another mode", Bail::Replaced, &PathKind::ALL, |_, a, _| {
+            a.file = File::OtherMode
+        }),
+        (
+            "O_DIRECT",
+            Bail::PacketMode,
+            &[PathKind::PipeWrite],
+            |_, a, _| a.direct = true,
+        ),
+        ("count 0", Bail::Count, &PathKind::ALL, |_, _, c| {
+            c.count = 0
+        }),
+        (
+            "count above a page",
+            Bail::Count,
+            &PathKind::ALL,
+            |_, _, c| (c.count, c.place) = (4097, Place::BeforeEnd(4097)),
+        ),
+        ("negative count", Bail::Count, &PathKind::ALL, |_, _, c| {
+            c.count = u64::MAX
+        }),
+        (
+            "kernel address",
+            Bail::KernelAddress,
+            &PathKind::ALL,
+            |_, _, c| c.place = Place::Kernel(0xffff_8880_0000_1000),
+        ),
+        (
+            "address beyond user space",
+            Bail::KernelAddress,
+            &PathKind::ALL,
+            |_, _, c| c.place = Place::Kernel(0x7fff_ffff_f001),
+        ),
+        (
+            "unmapped memory",
+            Bail::PageMissing,
+            &PathKind::ALL,
+            |_, _, c| c.place = Place::BeforeEnd(0),
+        ),
+        (
+            "memory mapped in part",
+            Bail::PageMissing,
+            &PathKind::ALL,
+            |_, _, c| c.place = Place::BeforeEnd(3),
+        ),
+        (
+            "a held mutex",
+            Bail::MutexTaken,
+            &PathKind::ALL,
+            |p, _, _| p.owner = 0xffff_8881_0000_0000,
+        ),
+        (
+            "SIGIO for data",
+            Bail::Sigio,
+            &[PathKind::PipeWrite],
+            |p, _, _| p.fasync_readers = true,
+        ),
+        (
+            "SIGIO for room",
+            Bail::Sigio,
+            &[PathKind::PipeRead],
+            |p, _, _| p.fasync_writers = true,
+        ),
+        (
+            "a waiting reader",
+            Bail::ReaderWaits,
+            &[PathKind::PipeWrite],
+            |p, _, _| p.readers_wait = true,
+        ),
+        (
+            "no reader",
+            Bail::NoReaders,
+            &[PathKind::PipeWrite],
+            |p, _, _| p.readers = 0,
+        ),
+        (
+            "spliced buffer",
+            Bail::ForeignBuffer,
+            &PathKind::ALL,
+            |p, _, _| p.buffers.iter_mut().for_each(|b| b.anon = false),
+        ),
+        ("packet", Bail::Packet, &[PathKind::PipeRead], |p, _, _| {
+            p.buffers.iter_mut().for_each(|b| b.flags |= PACKET)
+        }),
+        ("whole", Bail::Packet, &[PathKind::PipeRead], |p, _, _| {
+            p.buffers.iter_mut().for_each(|b| b.flags |= WHOLE)
+        }),
+        (
+            "no merging",
+            Bail::NotMergeable,
+            &[PathKind::PipeWrite],
+            |p, _, _| p.buffers.iter_mut().for_each(|b| b.flags = 0),
+        ),
+        (
             "a byte more than the page has room for",
+            Bail::NoRoom,
             &[PathKind::PipeWrite],
             |p, _, _| p.buffers[0].offset = 4077,
         ),
-        ("shared page", &[PathKind::PipeRead], |p, _, _| {
-            p.pages[0].references = 2
-        }),
-        ("no room for the page", &[PathKind::PipeRead], |p, _, _| {
-            p.cached = [Some(3), Some(4)]
-        }),
-        ("full pipe", &[PathKind::PipeRead], |p, _, _| {
-            p.max_usage = 1
-        }),
-        ("a buffer without data", &[PathKind::PipeRead], |p, _, _| {
-            p.buffers[0].len = 0
-        }),
-        ("empty pipe", &[PathKind::PipeRead], |p, _, _| {
-            p.buffers.clear()
-        }),
+        (
+            "shared page",
+            Bail::PageShared,
+            &[PathKind::PipeRead],
+            |p, _, _| p.pages[0].references = 2,
+        ),
+        (
+            "no room for the page",
+            Bail::SparePages,
+            &[PathKind::PipeRead],
+            |p, _, _| p.cached = [Some(3), Some(4)],
+        ),
+        (
+            "full pipe",
+            Bail::PipeFull,
+            &[PathKind::PipeRead],
+            |p, _, _| p.max_usage = 1,
+        ),
+        (
+            "a buffer without data",
+            Bail::NoData,
+            &[PathKind::PipeRead],
+            |p, _, _| p.buffers[0].len = 0,
+        ),
+        (
+            "empty pipe",
+            Bail::PipeEmpty,
+            &[PathKind::PipeRead],
+            |p, _, _| p.buffers.clear(),
+        ),
         (
             "more than the buffer has, and another behind",
+            Bail::MoreBuffers,
             &[PathKind::PipeRead],
             |p, _, c| {
                 p.buffers.push(Buffer {
@@ -290,12 +365,13 @@ pub fn each_obstacle_gives_the_call_back() {
         check(&world, &world.ground, &pipe, &around, &call).expect("nothing in the way");
         assert!(changed(&world, &pipe), "{kind:?} was not done");
     }
-    for (name, kinds, change) in obstacles {
+    let mut met: Vec<(PathKind, Bail)> = Vec::new();
+    for (name, bail, kinds, change) in obstacles {
         for kind in *kinds {
             let (mut pipe, mut around, mut call) = base(*kind);
             change(&mut pipe, &mut around, &mut call);
-            for instance in [world.instance(), reporting(&world)] {
-                let bailouts = world.bailouts();
+            for instance in [world.instance(), reporting(&world), world.counting(*kind)] {
+                let (bailouts, counted) = (world.bailouts(), world.counted());
                 check_as(&instance, &world, &world.ground, &pipe, &around, &call)
                     .unwrap_or_else(|why| panic!("{kind:?}, {name}: {why}"));
                 assert_eq!(
@@ -303,7 +379,11 @@ pub fn each_obstacle_gives_the_call_back() {
                     bailouts + 1,
                     "{kind:?}, {name}: not given back"
                 );
+                let mut expected = counted;
+                expected[*bail as usize] += u64::from(instance.bails.is_some());
+                assert_eq!(world.counted(), expected, "{kind:?}, {name}: {bail:?}");
             }
+            met.push((*kind, *bail));
         }
     }
     let (mut brimful, around, call) = base(PathKind::PipeWrite);
@@ -312,8 +392,21 @@ pub fn each_obstacle_gives_the_call_back() {
     assert!(changed(&world, &brimful));
     let (mut empty, around, call) = base(PathKind::PipeWrite);
     (empty.buffers, empty.cached) = (vec![], [None, Some(2)]);
-    check(&world, &world.ground, &empty, &around, &call).expect("empty pipe without a cached page");
-    assert!(!changed(&world, &empty));
+    for instance in [world.instance(), world.counting(PathKind::PipeWrite)] {
+        let mut expected = world.counted();
+        expected[Bail::NoSparePage as usize] += u64::from(instance.bails.is_some());
+        check_as(&instance, &world, &world.ground, &empty, &around, &call)
+            .expect("empty pipe without a cached page");
+        assert!(!changed(&world, &empty));
+        assert_eq!(world.counted(), expected);
+    }
+    met.push((PathKind::PipeWrite, Bail::NoSparePage));
+    // Each name of the specs was met, so each stands for something that can happen.
+    for kind in PathKind::ALL {
+        for bail in kind.spec().bails {
+            assert!(met.contains(&(kind, *bail)), "{kind:?}: {bail:?}");
+        }
+    }
 }
 
 /// A copy that does not come to its end, in each of the two cases of each path.
@@ -332,8 +425,8 @@ pub fn a_fault_at_each_copy_gives_the_call_back() {
                 count: 10,
                 place,
             };
-            for instance in [world.instance(), reporting(&world)] {
-                let bailouts = world.bailouts();
+            for instance in [world.instance(), reporting(&world), world.counting(kind)] {
+                let (bailouts, mut counted) = (world.bailouts(), world.counted());
                 check_as(
                     &instance,
                     &world,
@@ -344,6 +437,8 @@ pub fn a_fault_at_each_copy_gives_the_call_back() {
                 )
                 .unwrap_or_else(|why| panic!("{call:?}, {filled}: {why}"));
                 assert_eq!(world.bailouts(), bailouts + 1, "{call:?}, {filled}");
+                counted[Bail::PageMissing as usize] += u64::from(instance.bails.is_some());
+                assert_eq!(world.counted(), counted, "{call:?}, {filled}");
             }
         }
     }

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
-use synthjit_engine::paths::{self, Instance, PathKind};
+use synthjit_engine::paths::{Instance, PathKind};
 use synthjit_engine::specs::layout;
 use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
 
 use crate::disasm::reachable;
-use crate::facts::{facts, ground, instance, HITS, PATH_BASE, VECTOR_BASE};
+use crate::facts::{facts, ground, instance, COUNTERS, HITS, PATH_BASE, VECTOR_BASE};
+use crate::lawful::image;
 
 /// What is known before an instruction, on all routes to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,21 +222,25 @@ fn grounds() -> impl Iterator<Item = Ground> {
     })
 }
 
-/// Every path: its bytes and its entry.
+/// Every path: its bytes, those of its stubs behind them, and its entry.
 fn all_paths() -> Vec<(Vec<u8>, u64, Ground)> {
     let mut all = Vec::new();
     for ground in grounds() {
         for kind in PathKind::ALL {
-            for (hits, report_bails) in [(None, false), (Some(HITS), false), (None, true)] {
+            for (hits, report_bails, counters) in [
+                (None, false, None),
+                (Some(HITS), false, None),
+                (None, true, None),
+                (Some(HITS), true, Some(COUNTERS)),
+            ] {
                 let instance = Instance {
                     hits,
                     report_bails,
                     ..instance()
                 };
-                let mut out = [0; layout::PATH_SLOT];
-                let code = paths::emit(kind, &facts(), &instance, &ground, PATH_BASE, &mut out)
-                    .expect("a path");
-                all.push((out.to_vec(), code.entry, ground));
+                let image =
+                    image(kind, &facts(), &instance, counters, &ground, PATH_BASE).expect("a path");
+                all.push((image.bytes, image.code.entry, ground));
             }
         }
     }
@@ -249,7 +254,7 @@ fn follow_path(bytes: &[u8], entry: u64) -> Result<(), String> {
 #[test]
 fn no_path_uses_an_address_of_the_users_choice() {
     let all = all_paths();
-    assert_eq!(all.len(), 96);
+    assert_eq!(all.len(), 128);
     for (bytes, entry, ground) in all {
         follow_path(&bytes, entry).unwrap_or_else(|what| panic!("{ground:?}: {what}"));
     }

@@ -5,6 +5,10 @@ const FILES: &[(&str, &str)] = &[
     ("vector.rs", include_str!("../../../engine/vector.rs")),
     ("paths/mod.rs", include_str!("../../../engine/paths/mod.rs")),
     (
+        "paths/bails.rs",
+        include_str!("../../../engine/paths/bails.rs"),
+    ),
+    (
         "paths/pipe.rs",
         include_str!("../../../engine/paths/pipe.rs"),
     ),

@@ -1,7 +1,8 @@
 //! Fake kernel objects, laid out as the facts say, and user memory.
 
+use synthjit_engine::paths::bails::{self, BailCounts};
 use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
-use synthjit_engine::specs::{layout, Facts};
+use synthjit_engine::specs::{layout, Bail, Facts, Reason};
 use synthjit_engine::x86::masm::Profile;
 use synthjit_engine::Ground;
 
@@ -99,6 +100,7 @@ impl World {
             file_mode: facts::instance().file_mode,
             hits: None,
             report_bails: false,
+            bails: None,
         }
     }
 
@@ -112,8 +114,37 @@ impl World {
         self.heap + TASK
     }
 
-    /// Makes a path and puts it into slot 0 or 1, by its kind.
+    /// An instance that counts why a path of `kind` gives calls back.
+    pub fn counting(&self, kind: PathKind) -> Instance {
+        let counts = BailCounts {
+            stubs: self.machine.stub_slot(kind as usize),
+            counters: self.machine.counters + 1024,
+        };
+        Instance {
+            bails: Some(counts),
+            ..self.instance()
+        }
+    }
+
+    /// What was counted by [`World::counting`], in the order of [`Bail::ALL`].
+    pub fn counted(&self) -> Vec<u64> {
+        let counter = |at: usize| load64(self.machine.counters + 1024 + 8 * at as u64);
+        (0..Bail::ALL.len()).map(counter).collect()
+    }
+
+    /// Makes a path and puts it into slot 0 or 1, by its kind; its stubs too, if it has some.
     pub fn install(&self, kind: PathKind, instance: &Instance) -> PathCode {
+        self.install_for(&self.ground, kind, instance)
+            .unwrap_or_else(|reason| panic!("{kind:?}: {}", reason.text()))
+    }
+
+    /// [`World::install`] for a machine.
+    pub fn install_for(
+        &self,
+        ground: &Ground,
+        kind: PathKind,
+        instance: &Instance,
+    ) -> Result<PathCode, Reason> {
         let slot = self.machine.path_slot(kind as usize);
         let mut out = [0; layout::PATH_SLOT];
         let code = paths::emit_for(
@@ -121,13 +152,17 @@ impl World {
             kind,
             &self.facts,
             instance,
-            &self.ground,
+            ground,
             slot,
             &mut out,
-        )
-        .unwrap_or_else(|reason| panic!("{kind:?}: {}", reason.text()));
+        )?;
         self.machine.install(slot, &out);
-        code
+        if let Some(counts) = &instance.bails {
+            let mut out = [0; layout::STUB_SLOT];
+            bails::emit(kind, &self.facts, counts, ground, &code, &mut out)?;
+            self.machine.install(counts.stubs, &out);
+        }
+        Ok(code)
     }
 
     fn frame(&self, page: usize) -> u64 {

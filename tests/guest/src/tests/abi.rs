@@ -78,6 +78,7 @@ fn files_and_rights(lab: &Lab) -> Res {
             ("size", 0o444),
             ("assumptions", 0o444),
             ("hits", 0o444),
+            ("bailouts", 0o444),
         ] {
             let path = sysfs::fd_file(me, fd, call, file);
             same!(mode(&path)?, want, "mode of {path}");

@@ -7,6 +7,7 @@ use crate::proc::{await_sleep, nap, poll_until, Ended, Kid};
 use crate::sys;
 use crate::sysfs::{self, Call};
 use crate::{area, ensure, same};
+use nix::errno::Errno;
 use std::time::Duration;
 
 area!("abi":
@@ -332,7 +333,7 @@ fn without_says_why(lab: &Lab) -> Res {
     Ok(())
 }
 
-/// Hits are remembered after the end, those of paths that were made anew meanwhile included.
+/// Hits and bail-outs are remembered after the end, those of paths that were made anew meanwhile included.
 fn exited_remembers(lab: &Lab) -> Res {
     needs_module(lab)?;
     let board = crate::proc::Board::new()?;
@@ -345,12 +346,32 @@ fn exited_remembers(lab: &Lab) -> Res {
                     s.1 + lab.hits(rig.p.w, Call::Write),
                 )
             };
+            let mut empty = 0;
+            let mut ask = |times| -> Res {
+                sys::set_flag(rig.p.r, libc::O_NONBLOCK, true)?;
+                for _ in 0..times {
+                    same!(sys::read(rig.p.r, &mut [0]), Err(Errno::EAGAIN), "empty");
+                }
+                sys::set_flag(rig.p.r, libc::O_NONBLOCK, false)?;
+                let text = sysfs::get(&sysfs::fd_file(
+                    sys::getpid(),
+                    rig.p.r,
+                    Call::Read,
+                    "bailouts",
+                ))?;
+                let count = text.lines().find_map(|l| l.strip_prefix("pipe_empty "));
+                empty += count.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+                Ok(())
+            };
+            ask(20)?;
             let first = sum((0, 0));
             for on in ["0", "1"] {
                 sysfs::set("profile", on)?;
             }
             lab.warm(&rig.p)?;
             (0..200u8).try_for_each(|i| echo(rig.p.r, rig.p.w, &[i]))?;
+            ask(30)?;
+            board.put(2, empty);
             let both = sum(first);
             // It ends attached.
             std::mem::forget(rig);
@@ -377,10 +398,12 @@ fn exited_remembers(lab: &Lab) -> Res {
     ensure!(gone.is_some(), "processes/{pid} is still there");
     let want = format!("{pid} read {} write {}", board.word(0), board.word(1));
     let text = sysfs::get("exited")?;
-    same!(
-        text.lines().next(),
-        Some(want.as_str()),
-        "the first line of exited"
+    let line = text.lines().next().unwrap_or_default();
+    ensure!(line.starts_with(&want), "{line:?}, not {want:?}");
+    let empty = format!(" read.pipe_empty {}", board.word(2));
+    ensure!(
+        board.word(2) > 40 && format!("{line} ").contains(&format!("{empty} ")),
+        "{line:?}, not {empty:?}"
     );
     ensure!(board.word(0) > 200 && board.word(1) > 200, "{want}");
     Ok(())

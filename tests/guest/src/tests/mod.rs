@@ -8,6 +8,7 @@ mod account;
 mod bail;
 mod bail_buffers;
 mod bail_ends;
+mod bail_why;
 mod calls;
 mod diff;
 pub mod exec_probe;
@@ -72,6 +73,7 @@ const AREAS: &[&[Test]] = &[
     bail::TESTS,
     bail_ends::TESTS,
     bail_buffers::TESTS,
+    bail_why::TESTS,
     fault::TESTS,
     calls::TESTS,
     regs::TESTS,

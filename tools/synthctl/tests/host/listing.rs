@@ -92,6 +92,31 @@ fn the_kernels_bytes_are_made_again_and_named() {
     }
 }
 
+/// Guards of a path that counts why it gives calls back lead to what they count.
+#[test]
+fn stubs_are_named_after_what_they_count() {
+    for (kind, values, _) in paths(&attached()) {
+        let base = values.get("base").expect("base");
+        let values = values
+            .with("stubs", base + 0x4_0000)
+            .with("bail_counters", base + 0x8_0000);
+        let made = values.make(kind).expect("a path");
+        let code = &made.bytes[..made.code.len];
+        let texts = texts(&list(kind, &values, code).expect("the same bytes"));
+        for text in [
+            "jne single_step",
+            "jne replaced",
+            "jne of_three",
+            "jne foreign_buffer",
+        ] {
+            let is = |line: &String| line.ends_with(text);
+            assert!(texts.iter().any(is), "no {text:?} in {texts:#?}");
+        }
+        let own = ["jne bail", "jne bail_locked", "jne fault", "jne changed"];
+        assert!(!texts.iter().any(|t| own.iter().any(|o| t.ends_with(o))));
+    }
+}
+
 #[test]
 fn every_number_has_a_name_or_is_the_paths_own() {
     for (kind, values, code) in paths(&attached()) {
