@@ -7,6 +7,7 @@ pub mod cli;
 mod command;
 pub mod doctor;
 pub mod error;
+pub mod exited;
 pub mod listing;
 pub mod machine;
 pub mod module;

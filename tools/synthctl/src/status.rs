@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use synthjit_engine::specs::Bail;
 
 use crate::module::Module;
 use crate::process;
@@ -96,6 +97,44 @@ pub struct Path {
     pub size: u64,
     /// Calls that it did while hits were counted.
     pub hits: u64,
+    /// Why it gave calls back, in the order of its spec; those that never happened too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bailouts: Option<Vec<Bailed>>,
+}
+
+/// Why calls were given back, and how many.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bailed {
+    /// The word for it.
+    pub name: String,
+    /// Calls, while it was counted.
+    pub count: u64,
+    /// What the situation is; empty if it is unknown.
+    pub doc: &'static str,
+    /// What can be done about it.
+    pub cure: &'static str,
+}
+
+impl Bailed {
+    /// So many calls for the reason of this name.
+    pub fn new(name: &str, count: u64) -> Self {
+        let known = Bail::ALL.iter().find(|bail| bail.name() == name);
+        Self {
+            name: name.to_owned(),
+            count,
+            doc: known.map_or("", |bail| bail.doc()),
+            cure: known.map_or("", |bail| bail.cure()),
+        }
+    }
+
+    /// The lines of a file `bailouts`; `None` if it says that they are not counted.
+    pub fn parse(text: &str) -> Option<Vec<Self>> {
+        let line = |line: &str| {
+            let (name, count) = line.split_once(' ')?;
+            Some(Self::new(name, count.parse().ok()?))
+        };
+        text.lines().map(line).collect()
+    }
 }
 
 impl Why {
@@ -194,6 +233,10 @@ impl Path {
             spec: module.text(&format!("{folder}/spec")).ok()?,
             size: module.number(&format!("{folder}/size")),
             hits: module.number(&format!("{folder}/hits")),
+            bailouts: module
+                .text(&format!("{folder}/bailouts"))
+                .ok()
+                .and_then(|text| Bailed::parse(&text)),
         })
     }
 }

@@ -161,8 +161,7 @@ fn one_path(module: &Module<'_>, pid: i32, path: &Path) -> Result<(), Error> {
             one_value(value, values.as_ref());
         }
     }
-    let bails: Vec<&str> = spec.bails.iter().map(|bail| bail.doc()).collect();
-    prose("what goes to the stock path, call by call", &bails);
+    bailouts(spec, path);
     prose("from where on it finishes", &[spec.commit]);
     prose("what stays as it was", spec.stays);
     prose("what differs", spec.differs);
@@ -186,6 +185,22 @@ fn one_value(value: &ValueInfo, values: Option<&Values>) {
         anstream::println!("      {NOTE}{}{NOTE:#}", wrap(kept.trim(), 6));
     }
     anstream::println!("      {}", wrap(value.doc, 6));
+}
+
+/// What the path gives back, and how often it did if that is counted.
+fn bailouts(spec: &SpecInfo, path: &Path) {
+    anstream::println!("\n{STRONG}what goes to the stock path, call by call{STRONG:#}");
+    if path.bailouts.is_none() {
+        anstream::println!("    {NOTE}not counted (profile){NOTE:#}");
+    }
+    for bail in spec.bails {
+        let mut counted = path.bailouts.iter().flatten();
+        let count = counted.find(|bailed| bailed.name == bail.name());
+        let count = count.map_or(String::new(), |bailed| format!(": {}", bailed.count));
+        anstream::println!("    {GOOD}{}{GOOD:#}{count}", bail.name());
+        anstream::println!("      {}", wrap(bail.doc(), 6));
+        anstream::println!("      {STRONG}cure:{STRONG:#} {}", wrap(bail.cure(), 12));
+    }
 }
 
 fn prose(title: &str, items: &[&str]) {

@@ -7,11 +7,13 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind};
+use crate::exited::Exited;
 use crate::module::{Module, ROOT};
 use crate::os;
 use crate::paint::STRONG;
 use crate::process::{self, Calls};
 use crate::saved;
+use crate::status::Bailed;
 use crate::text::wrap;
 
 // As env(1) has them.
@@ -43,13 +45,13 @@ fn attempt(module: &Module<'_>, command: &[OsString]) -> Result<u8, (u8, Error)>
     // It is not reaped yet, so /proc still has its counters and its number is not used again.
     os::wait_for_end(pid).map_err(|error| own(other("cannot wait for the command", &error)))?;
     let calls = process::calls(module.machine, pid);
-    let hits = hits_of(module, pid);
+    let exited = exited(module, pid);
     let status = child
         .wait()
         .map_err(|error| own(other("cannot wait for the command", &error)))?;
     drop(profile);
     let bailouts = module.number("stats/bailouts").saturating_sub(bailouts);
-    report(module, &calls, hits, bailouts);
+    report(module, &calls, exited.as_ref(), bailouts);
     Ok(code(status))
 }
 
@@ -91,7 +93,7 @@ fn code(status: ExitStatus) -> u8 {
     u8::try_from(code & 0xff).unwrap_or(FAILED)
 }
 
-/// Hits are counted as long as this lives.
+/// Hits, and why calls are given back, are counted as long as this lives.
 struct Profile<'m>(Option<&'m Module<'m>>);
 
 impl<'m> Profile<'m> {
@@ -113,26 +115,17 @@ impl Drop for Profile<'_> {
     }
 }
 
-/// Hits of reads and writes of a process that has ended; `None` if it was detached before.
-fn hits_of(module: &Module<'_>, pid: i32) -> Option<[u64; 2]> {
+/// What the module remembers of a process that has ended; `None` if it was detached before.
+fn exited(module: &Module<'_>, pid: i32) -> Option<Exited> {
     let start = Instant::now();
     while module.machine.has(format!("{ROOT}/processes/{pid}")) && start.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let text = module.text("exited").ok()?;
-    text.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        if words.next()?.parse() != Ok(pid) {
-            return None;
-        }
-        let (_, read) = (words.next()?, words.next()?.parse().ok()?);
-        let (_, write) = (words.next()?, words.next()?.parse().ok()?);
-        Some([read, write])
-    })
+    Exited::find(&module.text("exited").ok()?, pid)
 }
 
-fn report(module: &Module<'_>, calls: &Calls, hits: Option<[u64; 2]>, bailouts: u64) {
-    let Some([read, write]) = hits else {
+fn report(module: &Module<'_>, calls: &Calls, exited: Option<&Exited>, bailouts: u64) {
+    let Some(Exited { read, write }) = exited else {
         anstream::eprintln!("synthctl: the command was detached before its end");
         return;
     };
@@ -146,16 +139,30 @@ fn report(module: &Module<'_>, calls: &Calls, hits: Option<[u64; 2]>, bailouts: 
     line(
         "hits",
         format!(
-            "read {read} ({}), write {write} ({})",
-            percent(read, calls.read),
-            percent(write, calls.write)
+            "read {} ({}), write {} ({})",
+            read.hits,
+            percent(read.hits, calls.read),
+            write.hits,
+            percent(write.hits, calls.write)
         ),
     );
     line(
         "bail-outs",
-        format!("{bailouts} of all attached processes while it ran"),
+        format!(
+            "read {}, write {}; {bailouts} of all attached processes while it ran",
+            read.given_back(),
+            write.given_back()
+        ),
     );
-    line("saved", saved::text(module.machine, read, write));
+    for (call, did) in [("read", read), ("write", write)] {
+        for Bailed {
+            name, count, doc, ..
+        } in &did.bailouts
+        {
+            line("", format!("{count} {call} {name}: {doc}"));
+        }
+    }
+    line("saved", saved::text(module.machine, read.hits, write.hits));
 }
 
 fn percent(part: u64, all: u64) -> String {

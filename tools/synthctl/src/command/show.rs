@@ -91,6 +91,14 @@ fn process(process: &Process) {
             path.size,
             path.hits
         );
+        let happened = path.bailouts.iter().flatten().filter(|b| b.count > 0);
+        let bailouts: Vec<String> = happened
+            .map(|b| format!("{} {}", b.name, b.count))
+            .collect();
+        if !bailouts.is_empty() {
+            let text = format!("gave back: {}", bailouts.join(", "));
+            anstream::println!("{:11}{}", "", wrap(&text, 11));
+        }
     }
 }
 

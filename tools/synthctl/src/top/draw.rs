@@ -18,7 +18,7 @@ const OPEN_KEYS: &str = "up/down, page up/down  q back";
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     let [head, body, foot] = Layout::vertical([
-        Constraint::Length(3),
+        Constraint::Length(4),
         Constraint::Min(1),
         Constraint::Length(2),
     ])
@@ -68,8 +68,21 @@ fn summary(screen: &Screen) -> Vec<Line<'_>> {
             screen.bailouts,
             stat("arena_bytes_used")
         )),
+        Line::raw(cut(&reasons(screen), 80)),
         Line::raw(""),
     ]
+}
+
+fn reasons(screen: &Screen) -> String {
+    if !screen.now.status.profile {
+        return "bail-outs by reason: not counted".to_owned();
+    }
+    let reason = |(name, rate): &(String, f64)| format!("{name} {rate:.0}/s");
+    let all: Vec<String> = screen.reasons.iter().map(reason).collect();
+    match all[..] {
+        [] => "bail-outs by reason: none".to_owned(),
+        _ => format!("bail-outs by reason: {}", all.join(", ")),
+    }
 }
 
 fn table(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {

@@ -30,6 +30,8 @@ pub struct Screen {
     pub rows: Vec<Row>,
     /// Bail-outs of the machine in a second.
     pub bailouts: f64,
+    /// Why, and how many in a second.
+    pub reasons: Vec<(String, f64)>,
     /// Which row is chosen.
     pub chosen: usize,
     /// A path that is looked at: its text, and the first line that is shown.
@@ -45,6 +47,7 @@ impl Screen {
             rows: rows(&now, &now),
             now,
             bailouts: 0.0,
+            reasons: Vec::new(),
             chosen: 0,
             open: None,
             message: String::new(),
@@ -56,6 +59,7 @@ impl Screen {
         let before = std::mem::replace(&mut self.now, now);
         self.rows = rows(&before, &self.now);
         self.bailouts = model::bailouts(&before, &self.now);
+        self.reasons = model::reasons(&before, &self.now);
         self.chosen = self.chosen.min(self.rows.len().saturating_sub(1));
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::module::Module;
 use crate::process::{self, Calls};
-use crate::status::{Process, State, Status};
+use crate::status::{Path, Process, State, Status};
 
 /// Everything at one moment.
 pub struct Sample {
@@ -35,12 +35,9 @@ impl Sample {
         self.status.processes.iter().find(|p| p.pid == pid)
     }
 
-    fn hits(&self, pid: i32, fd: u32, call: &str) -> Option<u64> {
-        let paths = &self.process(pid)?.paths;
-        let path = paths
-            .iter()
-            .find(|path| path.fd == fd && path.call == call)?;
-        Some(path.hits)
+    fn path(&self, pid: i32, fd: u32, call: &str) -> Option<&Path> {
+        let mut paths = self.process(pid)?.paths.iter();
+        paths.find(|path| path.fd == fd && path.call == call)
     }
 }
 
@@ -86,9 +83,9 @@ pub fn rows(before: &Sample, now: &Sample) -> Vec<Row> {
         }
         for path in &process.paths {
             // A path that was made meanwhile counts from zero.
-            let earlier = before.hits(process.pid, path.fd, &path.call);
+            let earlier = before.path(process.pid, path.fd, &path.call);
             let hits = match earlier {
-                Some(earlier) if earlier <= path.hits => path.hits - earlier,
+                Some(earlier) if earlier.hits <= path.hits => path.hits - earlier.hits,
                 _ => path.hits,
             };
             let calls = calls(before, now, process.pid, &path.call);
@@ -108,6 +105,34 @@ pub fn rows(before: &Sample, now: &Sample) -> Vec<Row> {
 pub fn bailouts(before: &Sample, now: &Sample) -> f64 {
     let count = |sample: &Sample| sample.status.stats.get("bailouts").copied().unwrap_or(0);
     count(now).saturating_sub(count(before)) as f64 / seconds(before, now)
+}
+
+/// Why paths gave calls back, and how many of all processes in a second; the most frequent reason first.
+pub fn reasons(before: &Sample, now: &Sample) -> Vec<(String, f64)> {
+    let seconds = seconds(before, now);
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for process in &now.status.processes {
+        for path in &process.paths {
+            let earlier = before.path(process.pid, path.fd, &path.call);
+            let earlier = earlier.and_then(|path| path.bailouts.as_ref());
+            for (at, bailed) in path.bailouts.iter().flatten().enumerate() {
+                // As for hits: a path that was made meanwhile counts from zero.
+                let earlier = earlier.and_then(|list| list.get(at));
+                let more = match earlier {
+                    Some(earlier) if earlier.count <= bailed.count => bailed.count - earlier.count,
+                    _ => bailed.count,
+                };
+                *sums.entry(&bailed.name).or_default() += more;
+            }
+        }
+    }
+    let mut reasons: Vec<(String, f64)> = sums
+        .into_iter()
+        .filter(|(_, sum)| *sum > 0)
+        .map(|(name, sum)| (name.to_owned(), sum as f64 / seconds))
+        .collect();
+    reasons.sort_by(|a, b| b.1.total_cmp(&a.1));
+    reasons
 }
 
 fn calls(before: &Sample, now: &Sample, pid: i32, call: &str) -> u64 {

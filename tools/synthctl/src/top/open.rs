@@ -3,6 +3,7 @@
 use crate::command;
 use crate::error::Error;
 use crate::module::Module;
+use crate::status::Bailed;
 use crate::text::wrap;
 
 use super::model::Row;
@@ -35,6 +36,25 @@ pub fn text(module: &Module<'_>, row: &Row) -> Result<Vec<String>, Error> {
     for line in assumptions.lines() {
         let wrapped = format!("    {}", wrap(line, 4));
         lines.extend(wrapped.lines().map(str::to_owned));
+    }
+    lines.push(String::new());
+    let bailouts = module.text(&format!("{folder}/bailouts"));
+    match bailouts.ok().and_then(|text| Bailed::parse(&text)) {
+        None => lines.push("Why it gave calls back is not counted.".to_owned()),
+        Some(bailouts) => {
+            lines.push("Why it gave calls back:".to_owned());
+            for Bailed {
+                name,
+                count,
+                doc,
+                cure,
+            } in bailouts
+            {
+                let text = format!("{count} {name}: {doc} Cure: {cure}");
+                let wrapped = format!("    {}", wrap(&text, 4));
+                lines.extend(wrapped.lines().map(str::to_owned));
+            }
+        }
     }
     lines.push(String::new());
     match command::listing(module, *pid, *fd, call) {

@@ -1,5 +1,6 @@
 //! synthctl on recorded machines.
 
+mod bailouts;
 mod command;
 mod doctor;
 mod figures;

@@ -49,6 +49,8 @@ fn busy(machine: &Recorded) -> Screen {
     machine.put(hits, &format!("{}\n", number(hits) + 1000));
     let bails = "/sys/kernel/synthjit/stats/bailouts";
     machine.put(bails, &format!("{}\n", number(bails) + 50));
+    let why = "/sys/kernel/synthjit/processes/99/fds/1.write/bailouts";
+    machine.put(why, "exit_work 0\nreader_waits 50\nno_room 6\n");
     let io = machine.machine.text("/proc/99/io").expect("text");
     let calls: u64 = io
         .lines()
@@ -74,6 +76,10 @@ fn rates_are_those_of_the_time_between() {
         "synthjit on 7.2.12+deb13-amd64: available, switched on, counting hits on",
     );
     shows(&screen, "25 bail-outs/s");
+    shows(
+        &screen,
+        "bail-outs by reason: reader_waits 25/s, no_room 3/s",
+    );
     shows(
         &screen,
         "PID     COMMAND         FD    CALL   OBJECT             HITS/S     RATE",
@@ -107,13 +113,22 @@ fn keys_switch_and_open() {
     assert!(screen.key(&module, KeyCode::Enter));
     shows(&screen, "99 sh, descriptor 1, write, pipe:[382]");
     shows(&screen, "user_flags: guard:");
+    while !lines(&screen)
+        .concat()
+        .contains("50 reader_waits: Somebody waits")
+    {
+        let before = screen.open.as_ref().map(|(_, first)| *first);
+        screen.key(&module, KeyCode::Down);
+        let now = screen.open.as_ref().map(|(_, first)| *first);
+        assert_ne!(now, before, "it is not shown");
+    }
     let code = "  guard_eq                cmp qword ptr [rdi+file_f_op], pipeanon_fops";
     let at = |screen: &Screen| {
         let (text, first) = screen.open.as_ref()?;
         Some((text.iter().position(|line| line == code)?, *first))
     };
     let (line, _) = at(&screen).expect("the code");
-    while at(&screen).is_some_and(|(line, first)| line > first + 10) {
+    while at(&screen).is_some_and(|(line, first)| line > first + 16) {
         screen.key(&module, KeyCode::PageDown);
     }
     shows(&screen, code);

@@ -1,0 +1,125 @@
+//! Why paths gave calls back, as each command tells it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use synthctl::exited::Exited;
+use synthctl::module::Module;
+use synthctl::status::Bailed;
+use synthctl::top::model::{reasons, Sample};
+
+use crate::recorded::{attached, Recorded};
+
+const FOLDER: &str = "/sys/kernel/synthjit/processes/99/fds/1.write";
+
+/// The recorded machine, whose writer has given some calls back.
+fn counted() -> Recorded {
+    let machine = attached();
+    let text = "single_step 0\nexit_work 3\nreader_waits 12\nno_such_word 1\n";
+    machine.put(&format!("{FOLDER}/bailouts"), text);
+    machine
+}
+
+/// What the program prints, white space made one.
+fn said(machine: &Recorded, args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_synthctl"))
+        .arg("--root")
+        .arg(machine.root())
+        .args(args)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let fits = |line: &str| line.chars().count() <= 80;
+    assert!(args.contains(&"--json") || text.lines().all(fits), "{text}");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn status_tells_those_that_happened() {
+    let text = said(&counted(), &["status"]);
+    let line = "gave back: exit_work 3, reader_waits 12, no_such_word 1";
+    assert!(text.contains(line), "{text}");
+    assert!(!said(&attached(), &["status"]).contains("gave back"));
+}
+
+#[test]
+fn programs_get_what_it_is_and_the_cure() {
+    let status = |machine: &Recorded| -> serde_json::Value {
+        serde_json::from_str(&said(machine, &["status", "--json"])).expect("JSON")
+    };
+    let all = status(&counted());
+    let bailouts = &all["processes"][1]["paths"][0]["bailouts"];
+    assert_eq!(bailouts.as_array().map(Vec::len), Some(4));
+    assert_eq!(
+        (&bailouts[2]["name"], &bailouts[2]["count"]),
+        (&"reader_waits".into(), &12.into())
+    );
+    assert_eq!(
+        bailouts[2]["doc"],
+        "Somebody waits for data or polls the read end."
+    );
+    assert_ne!(bailouts[2]["cure"], "");
+    // A newer module may have reasons that are not known here.
+    assert_eq!(bailouts[3]["cure"], "");
+    // They are left out while they are not counted.
+    let off = counted();
+    off.put(
+        &format!("{FOLDER}/bailouts"),
+        "not counted: profile is off\n",
+    );
+    for machine in [off, attached()] {
+        let all = status(&machine);
+        assert!(all["processes"][1]["paths"][0].get("bailouts").is_none());
+    }
+}
+
+#[test]
+fn explain_says_what_can_be_done() {
+    let text = said(&counted(), &["explain", "99", "1"]);
+    let part = "exit_work: 3 The kernel has something to do before the process runs on";
+    assert!(text.contains(part), "{text}");
+    let part = "reader_waits: 12 Somebody waits for data or polls the read end. cure: ";
+    assert!(text.contains(part), "{text}");
+    assert!(!text.contains("not counted"), "{text}");
+    let text = said(&attached(), &["explain", "99", "1"]);
+    let part = "not counted (profile) single_step The process is being stepped";
+    assert!(text.contains(part), "{text}");
+}
+
+#[test]
+fn top_sums_what_came_between_two_looks() {
+    let machine = counted();
+    let module = Module::open(&machine.machine).expect("a module");
+    let before = Sample::read(&module);
+    machine.put(
+        &format!("{FOLDER}/bailouts"),
+        "single_step 0\nexit_work 4\nreader_waits 52\nno_such_word 1\n",
+    );
+    let other = "/sys/kernel/synthjit/processes/100/fds/0.read/bailouts";
+    machine.put(other, "exit_work 7\n");
+    let mut now = Sample::read(&module);
+    now.at = before.at + Duration::from_secs(2);
+    let told = reasons(&before, &now);
+    let expected = [("reader_waits", 20.0), ("exit_work", 4.0)];
+    assert_eq!(told, expected.map(|(name, rate)| (name.to_owned(), rate)));
+}
+
+#[test]
+fn the_end_of_a_process_is_told_by_call() {
+    let text =
+        "7 read 1 write 2\n70 read 5 write 6 read.pipe_empty 3 read.exit_work 4 write.no_room 9\n";
+    let exited = Exited::find(text, 70).expect("a line");
+    assert_eq!((exited.read.hits, exited.write.hits), (5, 6));
+    assert_eq!(
+        (exited.read.given_back(), exited.write.given_back()),
+        (7, 9)
+    );
+    let names = |list: &[Bailed]| -> Vec<String> { list.iter().map(|b| b.name.clone()).collect() };
+    assert_eq!(names(&exited.read.bailouts), ["exit_work", "pipe_empty"]);
+    assert_eq!(exited.write.bailouts[0].count, 9);
+    assert!(Exited::find(text, 7).is_some_and(|e| e.read.bailouts.is_empty()));
+    assert!(Exited::find(text, 0).is_none());
+    for wrong in ["7 read", "7 read x write 1", "7 close 1 write 2"] {
+        assert!(Exited::find(wrong, 7).is_none(), "{wrong}");
+    }
+}
