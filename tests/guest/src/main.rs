@@ -1,9 +1,10 @@
-//! What runs inside the guest: benchmark, KTAP tests, differential tester, torture. One static program, run as root by PID 1.
+//! What runs inside the guest: benchmark, measurements, KTAP tests, differential tester, torture. One static program, run as root by PID 1.
 
 mod bench;
 mod cell;
 mod diff;
 mod ktap;
+mod measure;
 mod proc;
 mod sys;
 mod sysfs;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Measure calls without the module, with it, attached and beside an attached process
     Bench(bench::Args),
+    /// Measure what make report shows, and print it for tools/report
+    Measure(measure::Args),
     /// Run the KTAP tests
     Test(tests::Args),
     /// Run random calls in an attached process and in another one and compare
@@ -57,6 +60,7 @@ enum Command {
 fn main() {
     let code = match Cli::parse().command {
         Command::Bench(args) => bench::main(&args),
+        Command::Measure(args) => measure::main(&args),
         Command::Test(args) => tests::main(&args),
         Command::Diff(args) => diff::main(&args),
         Command::Cell(args) => cell::main(&args),

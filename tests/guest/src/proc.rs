@@ -50,6 +50,17 @@ impl Kid {
         self.end
     }
 
+    /// Sleeps until the end: in the meantime the CPU is the child's alone.
+    pub fn join(&mut self) -> Option<Ended> {
+        if self.end.is_none() {
+            let mut status = 0;
+            // SAFETY: `status` is ours.
+            let got = unsafe { libc::waitpid(self.pid, &mut status, 0) };
+            self.end = (got == self.pid).then(|| decode(status)).flatten();
+        }
+        self.end
+    }
+
     /// Waits for the end, at most `limit`.
     pub fn wait(&mut self, limit: Duration) -> Option<Ended> {
         poll_until(limit, || self.ended())

@@ -43,6 +43,9 @@ pub struct Boot {
     /// The file system that programs run on.
     #[serde(default)]
     pub root: Root,
+    /// QEMU counts the instructions between marks of the guest (`tools/count-plugin`) into `build/log/NAME.counts`.
+    #[serde(default)]
+    pub count: bool,
     /// Texts that the kernel's log must contain.
     #[serde(default)]
     pub expect: Vec<String>,
@@ -167,6 +170,7 @@ impl Boot {
             modules: Vec::new(),
             programs: Vec::new(),
             root: Root::Memory,
+            count: false,
             expect: Vec::new(),
             oopses: Vec::new(),
             panics: None,
@@ -255,6 +259,8 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../qemu");
         let boots = Boots::load(&folder.join("boots.toml")).unwrap();
         assert!(boots.demo.is_some());
+        let boots = Boots::load(&folder.join("boots-report.toml")).unwrap();
+        assert!(boots.test.iter().all(|boot| boot.icount && !boot.ktap));
         let boots = Boots::load(&folder.join("boots-debug.toml")).unwrap();
         assert!(boots.test.iter().all(|boot| boot.kernel == "debug"));
     }

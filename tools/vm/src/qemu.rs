@@ -23,6 +23,9 @@ const STALE_RUNS: usize = 5;
 /// The disk of [`Root::Debian`].
 const DEBIAN: &str = "build/guest-root.ext4";
 
+/// The plugin of boots that count instructions; `qemu/count-plugin` builds it.
+const COUNT_PLUGIN: &str = "build/target/release/libcount_plugin.so";
+
 /// What came of one boot.
 pub struct Run {
     pub lines: Vec<Line>,
@@ -237,6 +240,14 @@ fn arguments(
     } else {
         let threads = if boot.smp > 1 { "multi" } else { "single" };
         add(&["-accel", &format!("tcg,thread={threads}")]);
+    }
+    if boot.count {
+        let plugin = format!(
+            "{},out={}",
+            project.inside(&project.path(COUNT_PLUGIN))?,
+            project.inside(&project.path(format!("build/log/{}.counts", boot.name)))?
+        );
+        add(&["-plugin", &plugin]);
     }
     if boot.root == Root::Debian {
         let image = project.path(DEBIAN);

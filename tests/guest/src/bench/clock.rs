@@ -4,6 +4,7 @@
 //! instructions without `syscall`, is what the call cost from the `syscall` itself to the first instruction after it.
 //! `lfence` keeps the pair in order on real processors; it is in both measurements and so cancels out.
 
+use super::mark;
 use crate::sys;
 use std::arch::asm;
 
@@ -38,7 +39,7 @@ pub struct Timed {
 }
 
 macro_rules! single {
-    ($call:literal, $r:expr) => {{
+    ($call:literal, $r:expr $(, $name:ident = $mark:expr)*) => {{
         let (ticks, ret): (u64, isize);
         // SAFETY: the kernel checks the pointers; all clobbered registers are listed.
         unsafe {
@@ -48,6 +49,7 @@ macro_rules! single {
                 $call,
                 "mov r9, rax",
                 "lfence", "rdtsc", "shl rdx, 32", "or rax, rdx", "sub rax, r8",
+                $($name = const $mark,)*
                 in("rdi") $r.a[0],
                 in("rsi") $r.a[1],
                 inlateout("r9") $r.a[2] => ret,
@@ -96,7 +98,11 @@ macro_rules! double {
 pub struct Clock {
     single: u64,
     double: u64,
+    marks: bool,
 }
+
+/// Instructions that the two marks are.
+const MARKS: u64 = 2;
 
 impl Clock {
     /// Measures the empty pairs; the least of many is the cost without an interrupt in between.
@@ -107,15 +113,38 @@ impl Clock {
             .map(|_| double!("", nothing, nothing).0)
             .min()
             .unwrap_or(0);
-        Clock { single, double }
+        Clock {
+            single,
+            double,
+            marks: false,
+        }
+    }
+
+    /// The same clock; [`Clock::one`] marks each call for the QEMU plugin that counts instructions.
+    pub fn with_marks(self) -> Clock {
+        Clock {
+            marks: true,
+            ..self
+        }
     }
 
     /// Ticks of one call, `syscall` included.
     #[inline(never)]
     pub fn one(&self, r: Req) -> Timed {
-        let (ticks, ret) = single!("syscall", r);
+        let (ticks, ret, own) = if self.marks {
+            let (ticks, ret) = single!(
+                ".quad {begin}\n syscall\n .quad {end}",
+                r,
+                begin = mark::BEGIN,
+                end = mark::END
+            );
+            (ticks, ret, self.single + MARKS)
+        } else {
+            let (ticks, ret) = single!("syscall", r);
+            (ticks, ret, self.single)
+        };
         Timed {
-            ticks: ticks.saturating_sub(self.single),
+            ticks: ticks.saturating_sub(own),
             ret: [ret, 0],
         }
     }
@@ -168,7 +197,12 @@ mod tests {
             c.two(Req::write(p.w, b"xyz"), Req::read(p.r, &mut got)).ret,
             [3, 3]
         );
-        assert_eq!(&got, b"xyz\0");
+        assert_eq!(&std::mem::take(&mut got), b"xyz\0");
+        // The marks are instructions that do nothing.
+        let marked = c.with_marks();
+        assert_eq!(marked.one(Req::write(p.w, b"ab")).ret[0], 2);
+        assert_eq!(marked.one(Req::read(p.r, &mut got)).ret[0], 2);
+        assert_eq!(&got, b"ab\0\0");
         assert!(
             c.one(Req {
                 nr: 100_000,

@@ -102,13 +102,18 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(clock: Clock) -> sys::Sys<Bench> {
+        Bench::with_room(clock, 4096)
+    }
+
+    /// For figures of at most `room` bytes.
+    pub fn with_room(clock: Clock, room: usize) -> sys::Sys<Bench> {
         let mut b = Bench {
             clock,
             pipe: Pipe::new(0)?,
             null: sys::open("/dev/null", libc::O_WRONLY, 0)?,
             zero: sys::open("/dev/zero", libc::O_RDONLY, 0)?,
-            out: vec![0; 4096],
-            back: vec![0; 4096],
+            out: vec![0; room],
+            back: vec![0; room],
             noise: 0x9e37_79b9_7f4a_7c15,
             wrong: 0,
         };
@@ -119,12 +124,23 @@ impl Bench {
 
     /// Measures one figure in the state that the process is in now.
     pub fn measure(&mut self, kind: Kind) -> Figure {
-        // The first rounds are what makes the page of the pipe, the path, the entry of the vector.
-        for _ in 0..8 {
-            self.round(kind);
-        }
-        let mut samples: Vec<u64> = (0..REPETITIONS).map(|_| self.round(kind)).collect();
-        Figure::of(&mut samples)
+        self.warm_up(kind);
+        Figure::of(&mut self.samples(kind, REPETITIONS))
+    }
+
+    /// The first rounds of a figure, which make the page of the pipe, the path, the entry of the vector.
+    pub fn warm_up(&mut self, kind: Kind) {
+        self.samples(kind, 8);
+    }
+
+    /// Ticks of so many rounds of a figure, in order.
+    pub fn samples(&mut self, kind: Kind, rounds: usize) -> Vec<u64> {
+        (0..rounds).map(|_| self.round(kind)).collect()
+    }
+
+    /// Times with another clock from here on.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
     }
 
     /// Sends `n` bytes there and back `rounds` times without a clock.

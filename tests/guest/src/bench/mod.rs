@@ -3,10 +3,11 @@
 //! The parent measures before the module is loaded, after, and while its child is attached and it is not; the child attaches
 //! itself and measures what the paths cost. Exit code 1 if a byte was wrong or a promise missed.
 
-mod clock;
-mod figures;
+pub mod clock;
+pub mod figures;
+mod mark;
 mod report;
-mod stats;
+pub mod stats;
 
 use crate::proc::{Board, Ended, Kid};
 use crate::sys::{self, Sys};
