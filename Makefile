@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
+.PHONY: all demo report synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -35,6 +35,12 @@ synthctl:
 demo:
 	@qemu/steps $(setup) $(call module,run) guest-programs
 	@$(VM) demo
+
+# One page with figures, build/report/index.html: docs/report.md.
+report:
+	@qemu/steps $(setup) $(call module,run) module-left-out guest-programs report-tools
+	@$(VM) test --guest --boots qemu/boots-report.toml
+	@$(CARGO_TARGET_DIR)/debug/report .
 
 test:
 	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out module-faults module-wx guest-programs
@@ -96,6 +102,7 @@ help:
 	@echo "make KDIR=DIR          synthjit.ko for the kernel of DIR, e.g. /lib/modules/\$$(uname -r)/build on Debian 13"
 	@echo "make synthctl          the program that attaches, explains and shows (docs/synthctl.md), in build/synthctl"
 	@echo "make demo              boot the pinned kernel in QEMU, run the pipe benchmark stock and attached, print the table"
+	@echo "make report            where the instructions go, function by function: build/report/index.html (docs/report.md)"
 	@echo "make test              every test: host, module builds, guest; ends with one line of counts"
 	@echo "make test-host         only those that need no QEMU"
 	@echo "make test-guest        only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
