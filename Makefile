@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo report synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency torture fuzz fuzz-host module-all clean help
+.PHONY: all demo report synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency test-programs torture fuzz fuzz-host module-all clean help
 
 ifeq ($(KDIR),)
 all:
@@ -85,6 +85,11 @@ test-transparency:
 	@qemu/steps $(setup) $(call module,run) guest-programs guest-root
 	@$(VM) test --guest --boot transparency
 
+# Real programs in the same root; SYNTH_BLESS=1 replaces the table of docs/programs.md.
+test-programs:
+	@qemu/steps $(setup) $(call module,run) guest-programs guest-root
+	@$(VM) programs
+
 # TARGET=NAME runs one target of fuzz/Cargo.toml.
 SECONDS ?= 30
 fuzz-host:
@@ -108,6 +113,7 @@ help:
 	@echo "make test-guest        only those in QEMU; BOOT=NAME for one boot of qemu/boots.toml"
 	@echo "make test-diff         20,000 random sequences of calls, stock and attached compared; BOOT=NAME for one of qemu/boots-diff.toml"
 	@echo "make test-transparency strace, libseccomp, trace-cmd, perf, gdb, auditd, AppArmor in Debian: what they see of an attached process"
+	@echo "make test-programs     real programs that use pipes in Debian: what attaching them does (docs/programs.md)"
 	@echo "make test-debug        the guest tests on a kernel with KASAN and lockdep; BOOT=NAME for one boot of qemu/boots-debug.toml"
 	@echo "make test-matrix       CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
 	@echo "make torture           streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"

@@ -6,6 +6,7 @@ mod diff;
 mod ktap;
 mod measure;
 mod proc;
+mod programs;
 mod sys;
 mod sysfs;
 mod tests;
@@ -41,6 +42,8 @@ enum Command {
     /// What tools start and look at: writes its number to a file, then does a known mixture of calls
     #[command(hide = true)]
     Workload { attach: String },
+    /// Run real programs without the module and attached, and compare what they cost and what comes out
+    Programs(programs::Args),
     /// Run the commands of docs/tutorial.md and compare what they print
     Tutorial,
     /// Sends so many bytes through a pipe of its own, one by one
@@ -67,6 +70,7 @@ fn main() {
         Command::Torture(args) => torture::main(&args),
         Command::TortureWorker { board, desk } => torture::resume(board, desk),
         Command::Workload { attach } => tests::tools::stream::main(&attach, tests::tools::WARM),
+        Command::Programs(args) => programs::main(&args),
         Command::Tutorial => tutorial::main(),
         Command::Echoes { rounds } => tests::synthctl::echoes(rounds),
         Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),

@@ -10,7 +10,7 @@ use crate::boots::{Boot, Boots};
 use crate::figures;
 use crate::judge::{Verdict, VERDICT};
 use crate::ktap::{self, Outcome, Test};
-use crate::project::{Kernel, Project};
+use crate::project::Project;
 use crate::qemu::{self, Echo, Run};
 use crate::report;
 use crate::totals::Totals;
@@ -34,9 +34,9 @@ pub fn tests(project: &Project, list: &str, only: Option<&str>) -> Result<(Total
     }
     // Guests wait more than they run, so half as many again as there are CPUs keep these busy.
     let cpus = Cpus::new(std::thread::available_parallelism().map_or(1, usize::from) * 3 / 2);
-    let one = |boot: &Boot| {
+    let counted = |boot: &Boot| {
         cpus.with(boot.smp as usize, || {
-            let (report, totals, code) = one_test(project, &project.kernel(&boot.kernel)?, boot)?;
+            let (_, report, totals, code) = one(project, boot)?;
             print!("{report}");
             Ok((totals, code))
         })
@@ -44,7 +44,7 @@ pub fn tests(project: &Project, list: &str, only: Option<&str>) -> Result<(Total
     let results: Vec<Result<(Totals, u8)>> = std::thread::scope(|scope| {
         let threads: Vec<_> = chosen
             .into_iter()
-            .map(|boot| scope.spawn(|| one(boot)))
+            .map(|boot| scope.spawn(|| counted(boot)))
             .collect();
         threads
             .into_iter()
@@ -98,9 +98,9 @@ impl Cpus {
     }
 }
 
-/// One boot: what to tell about it, its counts, its exit code.
-fn one_test(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<(String, Totals, u8)> {
-    let run = qemu::boot(project, kernel, boot, Echo::Nothing)?;
+/// One boot: what it printed, what to tell about it, its counts, its exit code.
+pub fn one(project: &Project, boot: &Boot) -> Result<(Run, String, Totals, u8)> {
+    let run = qemu::boot(project, &project.kernel(&boot.kernel)?, boot, Echo::Nothing)?;
     let tests = results(boot, &run);
     let totals = Totals::of(&tests);
     let mut report = String::new();
@@ -144,7 +144,7 @@ fn one_test(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<(String, 
         .verdict
         .code()
         .max(if totals.failed > 0 { FAILED } else { 0 });
-    Ok((report, totals, code))
+    Ok((run, report, totals, code))
 }
 
 /// What a run counts as: its KTAP results, and one more test for the run itself, which fails unless verdict and log are good.

@@ -24,8 +24,19 @@ pub fn keep(
     series: Series,
     right: bool,
 ) -> Result<bool> {
-    let bless = std::env::var_os("SYNTH_BLESS").is_some_and(|value| value == "1");
-    keep_or(project, matrix, seen, series, right, bless)
+    keep_or(project, matrix, seen, series, right, blessed())
+}
+
+/// Whether what was seen is to replace what is kept.
+pub fn blessed() -> bool {
+    std::env::var_os("SYNTH_BLESS").is_some_and(|value| value == "1")
+}
+
+/// A text in three parts: before the first mark, between both, and behind the second.
+pub fn between<'t>(text: &'t str, begin: &str, end: &str) -> Option<(&'t str, &'t str, &'t str)> {
+    let (before, rest) = text.split_once(begin)?;
+    let (page, after) = rest.split_once(end)?;
+    Some((before, page, after))
 }
 
 fn keep_or(
@@ -58,10 +69,7 @@ fn keep_or(
 
 /// The file with the tables of this matrix between the marks.
 fn renewed(kept: &str, matrix: &Matrix, seen: &Answers, series: Series) -> Result<String> {
-    let parts = kept
-        .split_once(BEGIN)
-        .and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
-    let Some((before, (page, after))) = parts else {
+    let Some((before, page, after)) = between(kept, BEGIN, END) else {
         bail!("{KEPT} lacks the lines {BEGIN:?} and {END:?}");
     };
     let old = answers(page);

@@ -20,6 +20,7 @@ mod kept;
 mod ktap;
 mod matrix;
 mod oops;
+mod programs;
 mod project;
 mod qemu;
 mod report;
@@ -84,6 +85,8 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "qemu/boots.toml")]
         boots: String,
     },
+    /// Run real programs stock and attached and compare the table of them with docs/programs.md
+    Programs,
     /// Boot the machines of qemu/matrix.toml and compare what they answer with docs/matrix.md
     Matrix {
         /// Only cells whose name contains this
@@ -190,6 +193,7 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Demo => guest::demo(&project),
         Command::Matrix { cell } => cells::run(&project, cell.as_deref()),
+        Command::Programs => programs::run(&project),
         Command::Torture {
             minutes,
             seed,
