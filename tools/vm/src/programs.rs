@@ -21,12 +21,12 @@ const HEAD: &str = "\
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|
 ";
 
-/// Counts of two runs may differ by a quarter, or by [`FEW`]: who waits for whom depends on where a program was when its time on
-/// the CPU was over. Instructions differ less, the change by some [`POINTS`] of a percent.
-const COUNTS: f64 = 0.25;
+/// Numbers of two runs may differ by a quarter, or by [`FEW`] if they are counts, and percentages by some [`POINTS`]: who waits
+/// for whom depends on where a program was when its time on the CPU was over. How much of its calls must be served of each
+/// program, and what the effect must be, is for the guest to say.
+const PART: f64 = 0.25;
 const FEW: f64 = 40.0;
-const INSTRUCTIONS: f64 = 0.1;
-const POINTS: f64 = 5.0;
+const POINTS: f64 = 20.0;
 
 /// Boots the programs, prints the table and compares it with the kept one. Returns the exit code.
 pub fn run(project: &Project) -> Result<u8> {
@@ -94,8 +94,8 @@ fn same_cell(a: &str, b: &str) -> bool {
         return (a - b).abs() <= POINTS;
     }
     match (a.parse::<f64>(), b.parse::<f64>()) {
-        (Ok(x), Ok(y)) if a.contains('.') => (x - y).abs() <= INSTRUCTIONS * x,
-        (Ok(x), Ok(y)) => (x - y).abs() <= FEW.max(COUNTS * x),
+        (Ok(x), Ok(y)) if a.contains('.') => (x - y).abs() <= PART * x,
+        (Ok(x), Ok(y)) => (x - y).abs() <= FEW.max(PART * x),
         _ => a == b,
     }
 }
@@ -109,9 +109,9 @@ mod tests {
     #[test]
     fn numbers_may_differ_a_little_and_words_not_at_all() {
         let other = |from: &str, to: &str| same_line(KEPT_ROW, &KEPT_ROW.replace(from, to));
-        assert!(other("16000", "12100") && other("3 |", "30 |") && other("+3.6 %", "-1.3 %"));
-        assert!(!other("16000", "11900") && !other("16000", "0") && !other("+3.6 %", "-1.5 %"));
-        assert!(other("7.5", "8.2") && !other("7.5", "8.3"));
+        assert!(other("16000", "12100") && other("3 |", "30 |") && other("+3.6 %", "-16.3 %"));
+        assert!(!other("16000", "11900") && !other("16000", "0") && !other("+3.6 %", "-16.5 %"));
+        assert!(other("7.5", "9.3") && !other("7.5", "9.4"));
         assert!(!other("costs", "nothing") && !other("sleeps", "waits") && !other("`a`", "`b`"));
         assert!(!same_line(KEPT_ROW, "") && !other("| costs ", ""));
     }

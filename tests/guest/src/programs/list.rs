@@ -17,6 +17,13 @@ pub enum Same {
     Written,
 }
 
+/// Why a process or a pipe has no paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Has {
+    Threads,
+    NamedPipe,
+}
+
 pub struct Program {
     /// Its name in the table, and what `--only` chooses by.
     pub name: &'static str,
@@ -26,6 +33,8 @@ pub struct Program {
     pub effect: Effect,
     /// Least and most that paths serve of its pipe calls, in percent.
     pub served: [u64; 2],
+    /// What it has that paths do not: held against what is counted.
+    pub has: &'static [Has],
     /// Why, in the table.
     pub why: &'static str,
 }
@@ -37,6 +46,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Written,
         effect: Effect::Helps,
         served: [70, 100],
+        has: &[],
         why: "messages of 100 bytes, hundreds for each wait",
     },
     Program {
@@ -45,6 +55,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Helps,
         served: [95, 100],
+        has: &[],
         why: "a shell reads lines byte by byte",
     },
     Program {
@@ -53,6 +64,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Nothing,
         served: [40, 100],
+        has: &[],
         why: "most calls are served, but they are a small part of what the interpreter executes",
     },
     Program {
@@ -61,6 +73,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Written,
         effect: Effect::Nothing,
         served: [0, 40],
+        has: &[],
         why: "most messages are for a reader that sleeps: the empty read and the write that wakes are stock",
     },
     Program {
@@ -69,6 +82,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Nothing,
         served: [0, 5],
+        has: &[],
         why: "`yes` writes two pages at a time; `pv` does not read, it splices",
     },
     Program {
@@ -77,6 +91,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Nothing,
         served: [0, 15],
+        has: &[Has::Threads],
         why: "`tar` writes ten kilobytes at a time, `zstd` has threads",
     },
     Program {
@@ -85,6 +100,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Nothing,
         served: [0, 20],
+        has: &[],
         why: "whole pages, one behind the other: only the first into an empty pipe has a path",
     },
     Program {
@@ -93,6 +109,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Written,
         effect: Effect::Nothing,
         served: [0, 5],
+        has: &[],
         why: "whole pages, one behind the other",
     },
     Program {
@@ -101,6 +118,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Nothing,
         served: [0, 20],
+        has: &[],
         why: "a page or more at a time: few calls, and none of them small",
     },
     Program {
@@ -109,6 +127,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Nothing,
         served: [0, 5],
+        has: &[Has::Threads],
         why: "`gron` is written in Go and has threads; `tail` asks for two pages at a time and sleeps",
     },
     Program {
@@ -117,6 +136,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Costs,
         served: [0, 40],
+        has: &[Has::NamedPipe],
         why: "few tokens pass, through a named pipe; each process that is born is attached for nothing",
     },
     Program {
@@ -125,6 +145,7 @@ pub const PROGRAMS: &[Program] = &[
         same: Same::Output,
         effect: Effect::Costs,
         served: [0, 40],
+        has: &[],
         why: "few tokens pass; each process that is born is attached for nothing",
     },
 ];

@@ -7,9 +7,10 @@ const TRACING: &str = "/sys/kernel/tracing";
 const PAGE: u64 = 4096;
 
 /// The probes: name, function with the value that is counted, and the key of its histogram.
-const PROBES: [(&str, &str, &str); 3] = [
+const PROBES: [(&str, &str, &str); 4] = [
     ("read", "anon_pipe_read count=to->count", "count"),
     ("write", "anon_pipe_write count=from->count", "count"),
+    ("named", "fifo_pipe_read count=to->count", "count"),
     // A pipe has no function of its own that waits, so it is asked who does.
     ("wait", "prepare_to_wait_event caller=$stack0", "caller.sym"),
 ];
@@ -23,6 +24,8 @@ pub struct Calls {
     pub page: u64,
     /// Those of more than a page.
     pub more: u64,
+    /// Reads of named pipes.
+    pub named: u64,
     /// Times that one slept.
     pub waits: u64,
 }
@@ -47,6 +50,7 @@ pub fn during<T>(work: impl FnOnce() -> T) -> Sys<(T, Calls)> {
         let counts = sys::read_text(&file(name, "hist"))?;
         match name {
             "wait" => calls.waits = sum(&counts, |caller| caller.contains("anon_pipe_")),
+            "named" => calls.named = sum(&counts, |_| true),
             _ => {
                 let of =
                     |wanted: fn(u64) -> bool| sum(&counts, |count| count.parse().is_ok_and(wanted));

@@ -1,6 +1,6 @@
 //! A program's row in the table of docs/programs.md, and whether it is as it must be.
 
-use super::list::{Effect, Program, Same};
+use super::list::{Effect, Has, Program, Same};
 use super::look::Calls;
 use super::run::{Done, Served};
 
@@ -30,9 +30,10 @@ impl Seen {
         }
     }
 
-    /// The part of the pipe calls that paths served, in percent.
-    fn part(&self) -> u64 {
-        self.served.hits * 100 / self.calls.all.max(1)
+    /// The part that some of the pipe calls are, in percent. At most 100: in the run in which they were counted there may have
+    /// been a few less.
+    fn part(&self, calls: u64) -> u64 {
+        (calls * 100 / self.calls.all.max(1)).min(100)
     }
 
     /// The row.
@@ -52,8 +53,8 @@ impl Seen {
             self.calls.page.to_string(),
             self.calls.more.to_string(),
             self.calls.waits.to_string(),
-            self.served.hits.to_string(),
-            self.served.bailouts.to_string(),
+            format!("{} %", self.part(self.served.hits)),
+            format!("{} %", self.part(self.served.bailouts)),
             millions(self.stock.instructions),
             millions(self.attached.instructions),
             format!("{sign}{}.{} %", change / 10, change % 10),
@@ -86,11 +87,21 @@ impl Seen {
             wrong.push("none of its processes was attached".to_owned());
         }
         let [least, most] = program.served;
-        if !(least..=most).contains(&self.part()) || (least > 0 && self.served.hits == 0) {
-            let part = self.part();
+        if !(least..=most).contains(&self.part(self.served.hits))
+            || (least > 0 && self.served.hits == 0)
+        {
+            let part = self.part(self.served.hits);
             wrong.push(format!(
                 "{part} % of its calls were served, not {least} to {most}"
             ));
+        }
+        for (has, seen) in [
+            (Has::Threads, self.served.dropped > 0),
+            (Has::NamedPipe, self.calls.named > 0),
+        ] {
+            if program.has.contains(&has) != seen {
+                wrong.push(format!("{has:?}: {seen}, which the list denies"));
+            }
         }
         if self.effect() != program.effect {
             let (is, must) = (self.effect(), program.effect);
@@ -111,6 +122,7 @@ mod tests {
             same,
             effect,
             served,
+            has: &[],
             why: "so",
         }
     }
@@ -125,6 +137,7 @@ mod tests {
             all: 200,
             page: 3,
             more: 4,
+            named: 0,
             waits: 5,
         };
         Seen {
@@ -135,6 +148,7 @@ mod tests {
                 processes: 2,
                 hits,
                 bailouts: 6,
+                dropped: 0,
             },
         }
     }
@@ -145,7 +159,7 @@ mod tests {
         let seen = seen(6_160_000, 150);
         assert_eq!(
             seen.row(&program),
-            "| `a` | 2 | 200 | 3 | 4 | 5 | 150 | 6 | 10.0 | 6.1 | -38.4 % | helps | so |"
+            "| `a` | 2 | 200 | 3 | 4 | 5 | 75 % | 3 % | 10.0 | 6.1 | -38.4 % | helps | so |"
         );
         assert_eq!(seen.wrong(&program), Vec::<String>::new());
     }
@@ -166,6 +180,10 @@ mod tests {
         let mut less = seen(9_900_000, 0);
         less.attached.written = 6;
         assert_eq!(count(&less, &nothing), 1);
+        let mut threads = seen(9_900_000, 0);
+        threads.served.dropped = 1;
+        threads.calls.named = 1;
+        assert_eq!(count(&threads, &nothing), 2);
         let mut nobody = seen(9_900_000, 0);
         nobody.served.processes = 0;
         nobody.calls.all = 0;

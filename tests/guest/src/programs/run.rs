@@ -41,6 +41,8 @@ pub struct Served {
     pub hits: u64,
     /// Calls that paths gave back.
     pub bailouts: u64,
+    /// Times that a process lost its paths because it got threads.
+    pub dropped: u64,
 }
 
 /// Makes the folder and what the programs work on.
@@ -116,17 +118,21 @@ pub fn run(program: &Program, attach: bool) -> Result<Done, String> {
 
 /// Runs a program with each process of it attached: what came of it, and what the module says.
 pub fn attached(program: &Program) -> Result<(Done, Served), String> {
-    let counts = || -> Sys<_> { Ok((sysfs::counter("bailouts")?, exited()?)) };
-    let (bailouts, others) = counts().map_err(|e| format!("counters: {e}"))?;
+    let counts = || -> Sys<_> {
+        let [bailouts, dropped] = ["bailouts", "dropped"].map(sysfs::counter);
+        Ok(([bailouts?, dropped?], exited()?))
+    };
+    let (before, others) = counts().map_err(|e| format!("counters: {e}"))?;
     let done = run(program, true)?;
     // The module takes a process that has ended off its lists a little later.
     let gone = || (sysfs::counter("attached") == Ok(0)).then_some(());
     if crate::proc::poll_until(std::time::Duration::from_secs(5), gone).is_none() {
         return Err("processes are attached still".to_owned());
     }
-    let (bailouts_after, ended) = counts().map_err(|e| format!("counters: {e}"))?;
+    let (after, ended) = counts().map_err(|e| format!("counters: {e}"))?;
     let mut served = Served {
-        bailouts: bailouts_after - bailouts,
+        bailouts: after[0] - before[0],
+        dropped: after[1] - before[1],
         ..Served::default()
     };
     for (tgid, hits) in ended {
