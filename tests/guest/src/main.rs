@@ -44,7 +44,7 @@ enum Command {
     Workload { attach: String },
     /// Run real programs without the module and attached, and compare what they cost and what comes out
     Programs(programs::Args),
-    /// Run the commands of docs/tutorial.md and compare what they print
+    /// Run the commands of README.md and docs/tutorial.md and compare what they print
     Tutorial,
     /// Sends so many bytes through a pipe of its own, one by one
     #[command(hide = true)]

@@ -1,16 +1,23 @@
-//! Runs the commands of `docs/tutorial.md` in one shell and holds what they print against what the text says.
+//! Runs the commands of a text of the docs in one shell and holds what they print against what the text says.
 //!
 //! A block of the kind `console` has lines that begin with `# `, which are typed, each followed by what it prints. There `...`
 //! stands for anything, also in the midst of a line, and a line `...` for any number of lines, also none.
+//! tools/vm/tests/docs.rs sees to it that each text with such a block is run: here, or by a test with the tools that it needs.
 
+use crate::proc::{nap, Kid};
+use crate::{sys, sysfs};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-const TEXT: &str = include_str!("../../../docs/tutorial.md");
+const TEXTS: [(&str, &str); 2] = [
+    ("README", include_str!("../../../README.md")),
+    ("tutorial", include_str!("../../../docs/tutorial.md")),
+];
 /// Behind the output of a command, on a line of its own.
 const END: &str = "-- end of the command --";
-/// The folder that has synthjit.ko.
+/// The folder that has synthjit.ko, and those that have programs.
 const FOLDER: &str = "/lib";
+const PATH: &str = "/:/bin";
 
 /// A command and the lines that it is to print.
 struct Step {
@@ -20,23 +27,38 @@ struct Step {
 
 /// Returns the exit code.
 pub fn main() -> i32 {
-    match run() {
-        Ok(commands) => {
-            println!("tutorial: {commands} commands answered as the text says");
-            0
+    for (name, text) in TEXTS {
+        match run(text, FOLDER, PATH) {
+            Ok(commands) => println!("{name}: {commands} commands answered as the text says"),
+            Err(why) => {
+                println!("{name}: {why}");
+                return 1;
+            }
         }
-        Err(why) => {
-            println!("tutorial: {why}");
-            1
+        // The next one begins from the start.
+        if sysfs::present() && sys::rmmod(sysfs::MODULE).is_err() {
+            println!("{name}: the module stays");
+            return 1;
         }
     }
+    0
 }
 
-fn run() -> Result<usize, String> {
-    let steps = steps(TEXT);
+/// Runs the commands of a text in a folder: how many there are. `$PID` is a process that is there.
+///
+/// # Errors
+///
+/// What was printed that the text does not say.
+pub fn run(text: &'static str, folder: &str, path: &str) -> Result<usize, String> {
+    let steps = steps(text);
+    let somebody = Kid::spawn(|| loop {
+        nap(1000);
+    });
+    let somebody = somebody.map_err(|e| format!("no process: {e}"))?;
     let mut shell = Command::new("/bin/sh")
-        .current_dir(FOLDER)
-        .env("PATH", "/:/bin")
+        .current_dir(folder)
+        .env("PATH", path)
+        .env("PID", somebody.pid.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -54,7 +76,7 @@ fn run() -> Result<usize, String> {
             match lines.next() {
                 Some(Ok(line)) if line == END => break,
                 Some(Ok(line)) => said.push(line),
-                _ => return Err("the shell ended".to_owned()),
+                other => return Err(format!("no more lines: {other:?}, {:?}", shell.try_wait())),
             }
         }
         said.iter().for_each(|line| println!("{line}"));
@@ -69,6 +91,9 @@ fn run() -> Result<usize, String> {
     }
     drop(typed);
     shell.wait().map_err(|e| e.to_string())?;
+    if steps.is_empty() {
+        return Err("the text has no commands".to_owned());
+    }
     Ok(steps.len())
 }
 
@@ -134,7 +159,8 @@ mod tests {
 
     #[test]
     fn the_text_has_commands_and_answers() {
-        let steps = steps(TEXT);
+        assert_eq!(steps(TEXTS[0].1).len(), 2);
+        let steps = steps(TEXTS[1].1);
         assert!(steps
             .iter()
             .any(|step| step.command == "insmod synthjit.ko"));

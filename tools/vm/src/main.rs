@@ -233,3 +233,18 @@ fn test(project: &Project, host: bool, guest: bool, boots: &str, only: Option<&s
     println!("{totals}");
     Ok(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_boot_by_hand() {
+        const BEGIN: &str = "build/target/debug/vm boot ";
+        let text = include_str!("../../../docs/debug-kernel.md");
+        let at = text.find(BEGIN).unwrap();
+        let command = text[at..].split('`').next().unwrap();
+        let cli = Cli::try_parse_from(command.split_whitespace()).unwrap();
+        assert!(matches!(cli.command, Command::Boot(args) if args.kernel == "debug"));
+    }
+}

@@ -70,7 +70,8 @@ fn the_document_is_complete() {
 fn the_documents_listing_is_what_is_printed() {
     let doc = include_str!("../../../../docs/synthctl.md");
     let (_, block) = doc.split_once("## disasm").expect("a section");
-    let block = block.split("```").nth(1).expect("a block").trim_start();
+    let block = block.split("```text\n").nth(1).expect("a block");
+    let (block, _) = block.split_once("```").expect("its end");
     let machine = crate::recorded::attached();
     let output = Command::new(env!("CARGO_BIN_EXE_synthctl"))
         .arg("--root")

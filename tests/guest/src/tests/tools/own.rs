@@ -10,7 +10,7 @@ use crate::{area, ensure, same};
 use nix::errno::Errno;
 
 area!("own":
-    perf_hears_and_names = 200, perf_report_names = 200, perf_holds_the_module = 200, trace_cmd_hears = 200, bpftool_knows_types,
+    perf_hears_and_names = 200, perf_report_names = 200, perf_holds_the_module = 200, trace_cmd_hears = 200, bpftool_knows_types, docs_say = 200,
 );
 
 const DATA: &str = "/tmp/own.data";
@@ -143,5 +143,13 @@ fn bpftool_knows_types(_: &Lab) -> Res {
     for what in ["STRUCT 'synthjit_task'", "FUNC 'synthjit_task_publish'"] {
         ensure!(text.contains(what), "no {what}");
     }
+    Ok(())
+}
+
+/// What docs/tracing.md has people type.
+fn docs_say(_: &Lab) -> Res {
+    let text = include_str!("../../../../../docs/tracing.md");
+    let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+    crate::tutorial::run(text, "/tmp", path).map_err(Stop::Fail)?;
     Ok(())
 }
