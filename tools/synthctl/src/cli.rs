@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::config;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// What the man page says below the options.
@@ -25,6 +26,18 @@ Exit codes:
   125  synthctl failed; the message says why
   126  CMD cannot be run
   127  there is no such program";
+
+/// What the man page of `daemon` says below the options. A test of the package's example holds the two together.
+const CONFIG_FILE: &str = "\
+The file is TOML. Each [[attach]] says which processes to attach, by one or more
+of these, all of which must be true of a process:
+  comm    its name, as in /proc/PID/comm
+  user    name or number of its effective user
+  cgroup  its cgroup or one above it, from /sys/fs/cgroup on
+`interval = SECONDS` is the time between two looks at the processes, 1 if it is
+not given.
+
+A process is attached once: one that is detached by hand stays so.";
 
 /// Looks after synthjit: what can be specialised on this machine, what is, and why something is not
 #[derive(Debug, Parser)]
@@ -68,6 +81,16 @@ pub enum Command {
             allow_hyphen_values = true
         )]
         command: Vec<OsString>,
+    },
+    /// Attach processes by the rules of a file, those that begin later too, until it is ended
+    #[command(after_help = CONFIG_FILE)]
+    Daemon {
+        /// The rules
+        #[arg(long, value_name = "FILE", default_value = config::PLACE)]
+        config: PathBuf,
+        /// Attach those that are there now, and end
+        #[arg(long)]
+        once: bool,
     },
     /// Show what attached processes do now; keys switch processes and open paths
     Top,

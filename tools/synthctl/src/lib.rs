@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod command;
+pub mod config;
 pub mod doctor;
 pub mod error;
 pub mod exited;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
         Command::Detach(target) => command::detach(&Module::open(&machine)?, &target),
         Command::Status { json } => command::status(&Module::open(&machine)?, json),
         Command::Run { command } => command::run(&Module::open(&machine)?, &command),
+        Command::Daemon { config, once } => command::daemon(&machine, &config, once),
         Command::Explain { pid, fd } => command::explain(&Module::open(&machine)?, pid, fd),
         Command::Disasm { pid, fd, call } => {
             command::disasm(&Module::open(&machine)?, pid, fd, call)

@@ -88,13 +88,18 @@ impl Machine {
     }
 
     /// First line that a program prints; `None` if it is not there or fails.
-    pub fn answer(&self, program: &str, argument: &str) -> Option<String> {
+    pub fn answer(&self, program: &str, arguments: &[&str]) -> Option<String> {
         let line = |text: &str| text.lines().next().map(str::to_owned);
         if !self.is_this() {
-            return line(&self.text(format!("{COMMANDS}/{program} {argument}")).ok()?);
+            let arguments = arguments.join(" ");
+            return line(
+                &self
+                    .text(format!("{COMMANDS}/{program} {arguments}"))
+                    .ok()?,
+            );
         }
         let output = Command::new(OsStr::new(program))
-            .arg(argument)
+            .args(arguments)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()

@@ -15,17 +15,45 @@ pub fn object(machine: &Machine, pid: i32, fd: u32) -> Option<String> {
     machine.link(format!("/proc/{pid}/fd/{fd}"))
 }
 
-/// All processes of that name.
-pub fn named(machine: &Machine, wanted: &str) -> Vec<i32> {
-    let mut end = wanted.len().min(NAME_MAX);
-    while !wanted.is_char_boundary(end) {
+/// What the kernel keeps of a name.
+pub fn kept(name: &str) -> &str {
+    let mut end = name.len().min(NAME_MAX);
+    while !name.is_char_boundary(end) {
         end -= 1;
     }
+    &name[..end]
+}
+
+/// All processes of that name.
+pub fn named(machine: &Machine, wanted: &str) -> Vec<i32> {
     machine
         .numbers("/proc")
         .into_iter()
-        .filter(|pid| name(machine, *pid).as_deref() == Some(&wanted[..end]))
+        .filter(|pid| name(machine, *pid).as_deref() == Some(kept(wanted)))
         .collect()
+}
+
+/// Effective user of a process.
+pub fn user(machine: &Machine, pid: i32) -> Option<u32> {
+    let status = machine.text(format!("/proc/{pid}/status")).ok()?;
+    // Real, effective, saved, of the file system.
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Path of a process's cgroup (version 2), from the root of the cgroups.
+pub fn cgroup(machine: &Machine, pid: i32) -> Option<String> {
+    let text = machine.text(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(path.to_owned())
+}
+
+/// When a process began, in clock ticks after the machine: no two processes have both this and their number in common.
+pub fn began(machine: &Machine, pid: i32) -> Option<u64> {
+    let text = machine.text(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may contain anything. Behind it come field 3 and so on (proc_pid_stat(5)); the start is 22.
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// The process that a thread number belongs to, if it is not one itself.

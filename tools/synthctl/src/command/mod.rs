@@ -1,10 +1,12 @@
 //! What each command does and prints. The commands that need more room than a few lines have files of their own.
 
+mod daemon;
 mod disasm;
 mod explain;
 mod run;
 mod show;
 
+pub use daemon::daemon;
 pub use disasm::{disasm, listing};
 pub use explain::explain;
 pub use run::run;

@@ -71,7 +71,7 @@ fn rustc(machine: &Machine, config: Option<&str>) -> Check {
     const ABOUT: &str = "rustc";
     let version = |text: &str| text.split_whitespace().nth(1).map(str::to_owned);
     let have = machine
-        .answer("rustc", "--version")
+        .answer("rustc", &["--version"])
         .and_then(|text| version(&text));
     let want = config
         .and_then(|config| option(config, "RUSTC_VERSION_TEXT"))

@@ -2,6 +2,7 @@
 
 mod bailouts;
 mod command;
+mod config;
 mod doctor;
 mod figures;
 mod files;
