@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo report synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency test-programs torture fuzz fuzz-host module-all clean help
+.PHONY: all demo report synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency test-programs torture fuzz fuzz-host module-all deb clean help
 
 ifeq ($(KDIR),)
 all:
@@ -96,6 +96,11 @@ fuzz-host:
 	@qemu/steps host-packages fuzz-targets
 	@tools/fuzz-host $(SECONDS) $(TARGET)
 
+# Packages for Debian 13: docs/packages.md.
+deb:
+	@qemu/steps $(setup) deb-tools deb
+	@ls build/deb/*.deb
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -119,5 +124,6 @@ help:
 	@echo "make torture           streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
 	@echo "make fuzz              random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"
 	@echo "make fuzz-host         arbitrary inputs for engine, spec compiler and runner, SECONDS=n (30) for each target (docs/fuzzing.md)"
+	@echo "make deb               packages synthjit-dkms and synthctl for Debian 13, in build/deb (docs/packages.md)"
 	@echo "make module-all        the module for every kernel in qemu/kernels"
 	@echo "make clean             remove build/"
