@@ -12,7 +12,7 @@ VM := $(CARGO_TARGET_DIR)/debug/vm
 setup := host-packages build-root kernel-releases host-tools
 module = kernel:$(1) kernel-source:$(1) module:$(1)
 
-.PHONY: all demo report synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency test-programs torture fuzz fuzz-host module-all deb clean help
+.PHONY: all demo report synthctl test test-host test-guest test-diff test-debug test-matrix test-transparency test-programs torture fuzz fuzz-host module-all deb test-deb clean help
 
 ifeq ($(KDIR),)
 all:
@@ -101,6 +101,10 @@ deb:
 	@qemu/steps $(setup) deb-tools deb
 	@ls build/deb/*.deb
 
+test-deb:
+	@qemu/steps $(setup) kernel:run deb-tools deb:$$(qemu/deb-later) deb deb-root deb-modules guest-programs
+	@$(VM) test --guest --boots qemu/boots-deb.toml
+
 module-all:
 	@qemu/steps $(setup) $(call module,run) $(call module,build)
 
@@ -125,5 +129,6 @@ help:
 	@echo "make fuzz              random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"
 	@echo "make fuzz-host         arbitrary inputs for engine, spec compiler and runner, SECONDS=n (30) for each target (docs/fuzzing.md)"
 	@echo "make deb               packages synthjit-dkms and synthctl for Debian 13, in build/deb (docs/packages.md)"
+	@echo "make test-deb          installs, uses, upgrades and removes them in a clean Debian"
 	@echo "make module-all        the module for every kernel in qemu/kernels"
 	@echo "make clean             remove build/"

@@ -1,5 +1,6 @@
 //! A disk as the root: with a file `/disk` in the memory disk, what follows runs on the ext4 file system of the first disk.
 
+use crate::systemd;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -15,9 +16,9 @@ const LIST: &str = "/disk";
 const DEVICE: &str = "/dev/vda";
 /// Where the disk is mounted before it becomes the root.
 const PLACE: &str = "/disk-root";
-/// What of the memory disk is wanted on the disk too: the runner's files, and a folder.
+/// What of the memory disk is wanted on the disk too: the runner's files, and folders.
 const FILES: &[&str] = &["guest", "lib/synthjit.ko", "command"];
-const MODULES: &str = "modules";
+const FOLDERS: &[&str] = &["modules", "packages"];
 /// How long a loaded driver may take to show the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -70,13 +71,15 @@ fn bring_files() -> io::Result<()> {
     for file in FILES {
         fs::copy(Path::new("/").join(file), disk.join(file))?;
     }
-    fs::create_dir(disk.join(MODULES))?;
-    for entry in fs::read_dir(Path::new("/").join(MODULES))
-        .into_iter()
-        .flatten()
-    {
-        let path = entry?.path();
-        fs::copy(&path, disk.join(path.strip_prefix("/").unwrap_or(&path)))?;
+    for folder in FOLDERS {
+        let Ok(entries) = fs::read_dir(Path::new("/").join(folder)) else {
+            continue;
+        };
+        fs::create_dir(disk.join(folder))?;
+        for entry in entries {
+            let path = entry?.path();
+            fs::copy(&path, disk.join(path.strip_prefix("/").unwrap_or(&path)))?;
+        }
     }
-    Ok(())
+    systemd::prepare(disk)
 }

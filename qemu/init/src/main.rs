@@ -4,6 +4,7 @@
 //! to `tools/vm/src/judge.rs`.
 
 mod disk;
+mod systemd;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -35,14 +36,11 @@ const MOUNTS: &[(&str, &str)] = &[
 const NOT_RUN: i32 = 127;
 
 fn main() {
-    let root = disk::become_root();
-    for (folder, kind) in MOUNTS {
-        // The folder may be there already.
-        let _ = fs::create_dir(folder);
-        if let Err(error) = mount(*kind, *folder, *kind, MountFlags::empty(), None) {
-            note(&format!("init: no {kind} at {folder}: {error}"));
-        }
-    }
+    // A service of systemd has all but the console.
+    let root = match std::process::id() {
+        1 => prepare(),
+        _ => Ok(()),
+    };
     if let Err(error) = take_console() {
         note(&format!("init: no console at {CONSOLE}: {error}"));
     }
@@ -60,6 +58,19 @@ fn main() {
     tell_lockdep();
     println!("GUEST-VERDICT {} exit={exit} taint={}", word(), taint());
     switch_off();
+}
+
+/// Makes the root and mounts what programs expect. Does not return if systemd is to do that.
+fn prepare() -> std::io::Result<()> {
+    let root = disk::become_root().and_then(|()| systemd::become_it());
+    for (folder, kind) in MOUNTS {
+        // The folder may be there already.
+        let _ = fs::create_dir(folder);
+        if let Err(error) = mount(*kind, *folder, *kind, MountFlags::empty(), None) {
+            note(&format!("init: no {kind} at {folder}: {error}"));
+        }
+    }
+    root
 }
 
 /// Makes the second serial port the three standard streams, unbuffered by us and unchanged by the terminal layer.

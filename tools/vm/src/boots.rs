@@ -75,6 +75,9 @@ pub enum Root {
     Memory,
     /// Debian with tools, on a disk that forgets what was written: `qemu/guest-root` makes it.
     Debian,
+    /// Debian with systemd and what the packages depend on, on a disk that forgets too: `qemu/deb-root` makes it. systemd is
+    /// PID 1; the packages lie in `/packages`.
+    Packages,
 }
 
 fn one() -> u32 {

@@ -11,13 +11,14 @@ use crate::project::{find_file, Kernel, Project};
 
 const GUEST: &str = "build/target-guest/x86_64-unknown-linux-gnu/release";
 
-/// What the kernel lacks to mount the disk of [`Root::Debian`], in the order of loading.
+/// What the kernel lacks to mount a disk as root, in the order of loading.
 const DISK_MODULES: &[&str] = &["virtio_blk", "crc16", "mbcache", "jbd2", "ext4"];
 
 /// Builds the archive for one boot:
 /// `/init` (PID 1), `/guest`, the boot's other programs, `/lib/synthjit.ko`, `/bin/busybox` with `sh` and some more names, `/modules/*.ko`, and `/command`,
 /// the words of the command that PID 1 runs, one a line. With a disk as root also `/disk`, the names of modules below `/disk-modules`
-/// that PID 1 loads, one a line: it mounts the disk then and takes our files there.
+/// that PID 1 loads, one a line: it mounts the disk then and takes our files there. With [`Root::Packages`] also `/packages` and
+/// an empty `/systemd`, after which PID 1 becomes systemd.
 pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>> {
     let cure = "run make test-guest or make demo, which build it";
     let mut archive = Archive::default();
@@ -53,7 +54,13 @@ pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>>
         };
         archive.file(&format!("modules/{name}.ko"), &bytes);
     }
-    if boot.root == Root::Debian {
+    if boot.root == Root::Packages {
+        archive.file("systemd", b"");
+        for (name, bytes) in packages(project)? {
+            archive.file(&format!("packages/{name}"), &bytes);
+        }
+    }
+    if boot.root != Root::Memory {
         for name in DISK_MODULES {
             archive.file(
                 &format!("disk-modules/{name}.ko"),
@@ -67,6 +74,23 @@ pub fn build(project: &Project, kernel: &Kernel, boot: &Boot) -> Result<Vec<u8>>
     }
     archive.file("command", boot.run.join("\n").as_bytes());
     Ok(archive.finish())
+}
+
+/// Files of the test of the packages, by name: its scripts, and what `qemu/deb-modules` left.
+fn packages(project: &Project) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for folder in ["tests/packages", "build/deb/guest"] {
+        let entries = std::fs::read_dir(project.path(folder))
+            .with_context(|| format!("there is no {folder}: run make test-deb"))?;
+        for entry in entries {
+            let entry = entry?;
+            files.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                std::fs::read(entry.path())?,
+            ));
+        }
+    }
+    Ok(files)
 }
 
 /// A module of the distribution, unpacked. File names have `-` where module names have `_`.

@@ -20,8 +20,14 @@ const CLOCK_RUNS: usize = 6;
 /// So often one is booted that QEMU ends with stale code. That takes as long as the run.
 const STALE_RUNS: usize = 5;
 
-/// The disk of [`Root::Debian`].
-const DEBIAN: &str = "build/guest-root.ext4";
+/// The disk of each kind of root.
+fn disk(root: Root) -> Option<&'static str> {
+    match root {
+        Root::Memory => None,
+        Root::Debian => Some("build/guest-root.ext4"),
+        Root::Packages => Some("build/deb-root.ext4"),
+    }
+}
 
 /// The plugin of boots that count instructions; `qemu/count-plugin` builds it.
 const COUNT_PLUGIN: &str = "build/target/release/libcount_plugin.so";
@@ -249,10 +255,10 @@ fn arguments(
         );
         add(&["-plugin", &plugin]);
     }
-    if boot.root == Root::Debian {
-        let image = project.path(DEBIAN);
+    if let Some(disk) = disk(boot.root) {
+        let image = project.path(disk);
         if !image.is_file() {
-            bail!("there is no {DEBIAN}: run make test-guest, which builds it");
+            bail!("there is no {disk}: the make target of the test builds it");
         }
         // Boots share the image; what one writes is in a file of its own that is gone with it.
         let drive = format!(
@@ -260,6 +266,10 @@ fn arguments(
             project.inside(&image)?
         );
         add(&["-drive", &drive]);
+    }
+    if boot.root == Root::Packages {
+        // Its consoles are the kernel's and the test's.
+        append.push_str(" systemd.show_status=no systemd.getty_auto=no");
     }
     if !boot.append.is_empty() {
         append.push(' ');
