@@ -21,6 +21,9 @@ const PROGRAMS: &[&str] = &[
     "perf",
     "trace-cmd",
     "bpftool",
+    "apt",
+    "dkms",
+    "systemctl",
     "insmod",
     "rmmod",
     "echo",
@@ -32,7 +35,7 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Kinds of blocks that nobody types.
-const NOT_TYPED: &[&str] = &["text", "toml", "c", "rust", "code"];
+const NOT_TYPED: &[&str] = &["text", "toml", "c", "rust", "code", "asm"];
 
 #[derive(Deserialize)]
 struct List {
