@@ -4,8 +4,7 @@
  *
  * All of them happen in the context of the process concerned, so the drop needs no
  * other CPU. Probes can be preempted (include/linux/tracepoint.h, __DECLARE_TRACE: SRCU),
- * so each turns preemption off itself: it writes this CPU's MSR_LSTAR, and no
- * stop_machine() can take the process out of the list between look-up and use.
+ * so each turns preemption off itself: what is current on a CPU is the CPU's.
  */
 #include <linux/cleanup.h>
 #include <linux/preempt.h>
@@ -44,20 +43,14 @@ static void on_exec(void *data, struct task_struct *task, pid_t old_pid, struct 
 	if (t)
 		synthjit_task_drop(t, SYNTHJIT_EVENT_EXEC);
 	else if (old_pid != task->pid)
-		synthjit_task_rehome(task->tgid);
+		synthjit_task_rehome();
 }
 
 /* kernel/exit.c, do_exit: before exit_files(). */
 static void on_exit(void *data, struct task_struct *task, bool group_dead)
 {
-	struct synthjit_task *t;
-
 	guard(preempt)();
-	t = synthjit_task_of_current();
-	if (t)
-		synthjit_task_exit(t, group_dead);
-	else if (group_dead)
-		synthjit_task_orphan_exit(task->tgid);
+	synthjit_task_exit(group_dead);
 }
 
 static struct watch {

@@ -52,22 +52,23 @@ static __always_inline void synthjit_thunk_leave(void)
 	lockdep_hardirqs_on(_RET_IP_);
 }
 
-/* mirrors.c */
-int synthjit_mirrors_start(void);
-void synthjit_mirrors_stop(void);
-void synthjit_mirrors_watch(bool on);
-bool synthjit_mirrors_intact(void);
+/* textwatch.c */
+int synthjit_textwatch_start(void);
+int synthjit_textwatch_on(void);
+void synthjit_textwatch_stop(void);
+bool synthjit_text_changed(void);
+
+/* lstar.c */
+struct synthjit_task *synthjit_task_of_current(void);
+void synthjit_lstar_refresh(void);
 
 /* task.c */
 int synthjit_tasks_start(void);
 void synthjit_tasks_stop(void);
-struct synthjit_task *synthjit_task_of_current(void);
-void synthjit_task_learn(struct synthjit_task *t, u32 call, u32 fd);
 void synthjit_task_drop(struct synthjit_task *t, u32 events);
-void synthjit_task_exit(struct synthjit_task *t, bool group_dead);
+void synthjit_task_exit(bool group_dead);
 void synthjit_task_faulted(void);
-void synthjit_task_orphan_exit(pid_t tgid);
-void synthjit_task_rehome(pid_t tgid);
+void synthjit_task_rehome(void);
 
 /* events.c */
 int synthjit_events_start(void);

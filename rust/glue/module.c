@@ -2,10 +2,10 @@
 /*
  * The order in which the parts of the glue start and stop.
  *
- * Events, notifiers and the periodic look at the mirrors cost other processes
- * instructions (a fork, an exec, a context switch), so they begin with the first
- * attached process. What patches kernel text stays until unload: each patch makes
- * every CPU take an interrupt.
+ * Events, notifiers and the watch of kernel text cost other processes instructions
+ * (a fork, an exec, a context switch), so they begin with the first attached process.
+ * They stay until unload, since each patches kernel text, which makes every CPU take
+ * an interrupt.
  */
 #include <linux/preempt.h>
 
@@ -19,12 +19,12 @@ int synthjit_glue_start(void)
 	int ret;
 
 	synthjit_names_start();
-	ret = synthjit_mirrors_start();
+	ret = synthjit_textwatch_start();
 	if (ret)
 		return ret;
 	ret = synthjit_tasks_start();
 	if (ret)
-		goto mirrors;
+		goto textwatch;
 	ret = synthjit_fault_start();
 	if (ret)
 		goto tasks;
@@ -36,44 +36,43 @@ fault:
 	synthjit_fault_stop();
 tasks:
 	synthjit_tasks_stop();
-mirrors:
-	synthjit_mirrors_stop();
+textwatch:
+	synthjit_textwatch_stop();
 	return ret;
 }
 
 /* Before the first process is attached. */
 int synthjit_watch(void)
 {
-	if (!watching) {
-		int ret = synthjit_events_start();
+	int ret;
 
-		if (ret)
-			return ret;
-		preempt_notifier_inc();
-		watching = true;
+	if (watching)
+		return 0;
+	ret = synthjit_events_start();
+	if (ret)
+		return ret;
+	ret = synthjit_textwatch_on();
+	if (ret) {
+		synthjit_events_stop();
+		return ret;
 	}
-	synthjit_mirrors_watch(true);
+	preempt_notifier_inc();
+	watching = true;
 	return 0;
-}
-
-/* After the last process was detached. */
-void synthjit_unwatch(void)
-{
-	synthjit_mirrors_watch(false);
 }
 
 /* After every process was detached. */
 void synthjit_glue_stop(void)
 {
 	synthjit_kvm_stop();
-	synthjit_mirrors_watch(false);
-	if (watching) {
+	if (watching)
 		synthjit_events_stop();
-		preempt_notifier_dec();
-	}
-	watching = false;
 	synthjit_fault_stop();
 	synthjit_tasks_stop();
+	/* Until the last notifier is unlinked, its task is to be told of being scheduled out. */
+	if (watching)
+		preempt_notifier_dec();
+	watching = false;
 	synthjit_tail_stop();
-	synthjit_mirrors_stop();
+	synthjit_textwatch_stop();
 }

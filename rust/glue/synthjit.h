@@ -164,9 +164,14 @@ void synthjit_task_retry_in(struct synthjit_task *t, synthjit_u32 ms);
 void synthjit_task_publish(struct synthjit_task *t, synthjit_u64 vector);
 void synthjit_task_withdraw(struct synthjit_task *t);
 synthjit_u32 synthjit_task_observed(struct synthjit_task *t);
+synthjit_u32 synthjit_task_gone(struct synthjit_task *t);
+int synthjit_find_process(int nr);
+
+/* lstar.c */
+void synthjit_lstar_refresh_all(void);
+
+/* textwatch.c */
 synthjit_u32 synthjit_mirrors_traced(void);
-int synthjit_quiesce(void);
-int synthjit_find_process(int tgid);
 
 /* pipe.c */
 void synthjit_view_current(struct synthjit_view *view);
@@ -187,14 +192,13 @@ void synthjit_tidy_soon(void);
 int synthjit_glue_start(void);
 void synthjit_glue_stop(void);
 int synthjit_watch(void);
-void synthjit_unwatch(void);
 
 /* Rust called by C. Contexts are given where they are defined. */
 void synthjit_rs_work(struct synthjit_task *t, int tgid, synthjit_u32 events, synthjit_u32 call,
 		      synthjit_u32 fd);
 void synthjit_rs_tidy(void);
 void synthjit_rs_platform_lost(synthjit_u32 reason);
-int synthjit_rs_remake(void);
+void synthjit_rs_remake(void);
 void synthjit_rs_exited(struct synthjit_task *t, int tgid);
 long synthjit_rs_show(synthjit_u32 attr, int tgid, synthjit_u32 fd, synthjit_u32 is_read, char *buf,
 		      unsigned long size, unsigned long offset);

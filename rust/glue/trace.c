@@ -10,7 +10,7 @@
  * after it has returned is reported, and counted here; then the processes make their
  * paths anew, as they do for `profile`.
  *
- * Lock order: the tracepoints' own mutex > switch_lock > STATE (Rust) > cpus_read_lock.
+ * Lock order: the tracepoints' own mutex > switch_lock > STATE (Rust).
  */
 #include <linux/mutex.h>
 
@@ -27,30 +27,25 @@ static DEFINE_MUTEX(switch_lock);
 static bool ready;
 static bool wanted;
 
-static int turn(bool on)
+static void trace_bailouts(bool on)
 {
-	int ret = 0;
-
 	mutex_lock(&switch_lock);
 	WRITE_ONCE(wanted, on);
 	if (ready)
-		ret = synthjit_rs_remake();
-	if (ret && on)
-		WRITE_ONCE(wanted, false);
+		synthjit_rs_remake();
 	mutex_unlock(&switch_lock);
-	return ret;
 }
 
-/* -ENOMEM: not all CPUs could be stopped, so some bail-outs would go unseen. */
 static int synthjit_trace_bailouts_on(void)
 {
-	return turn(true);
+	trace_bailouts(true);
+	return 0;
 }
 
 static void synthjit_trace_bailouts_off(void)
 {
 	/* What still reports does so to nobody. */
-	turn(false);
+	trace_bailouts(false);
 }
 
 /* Boolean: paths that are made now are to report bail-outs. Under STATE. */

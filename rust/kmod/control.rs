@@ -11,31 +11,45 @@ use crate::work;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// Attaches process `tgid`. It is specialised when it next passes through the kernel.
+/// Most processes that are attached at a time. Each costs memory and two entries of sysfs, whoever writes the rules by which
+/// processes are attached.
+const MOST_PROCESSES: usize = 1024;
+
+/// Attaches the process that is `nr` for the caller. It is specialised when it next passes through the kernel.
 ///
 /// `ESRCH`: no such process; `EINVAL`: a kernel thread; `EEXIST`: attached already;
-/// `EOPNOTSUPP`: no vectors on this platform; `ENOMEM`.
-pub(crate) fn attach(tgid: i32) -> Result {
+/// `EOPNOTSUPP`: no vectors on this platform; `ENOSPC`: [`MOST_PROCESSES`] are attached; `EBUSY`: function tracing is
+/// switched off, so changes of kernel text would go unseen; `ENOMEM`.
+pub(crate) fn attach(nr: i32) -> Result {
     let _change = CHANGE.lock();
-    {
-        let mut state = STATE.lock();
-        if state.platform != Reason::None {
-            pr_info!("attach {tgid} refused: {}\n", state.platform.text());
-            state.code.counters.refused = state.code.counters.refused.wrapping_add(1);
-            glue::trace_refuse_attach(tgid, state.platform);
-            return Err(unsupported());
-        }
-        if state.process(tgid).is_some() {
-            return Err(EEXIST);
-        }
+    let platform = STATE.lock().platform;
+    if platform != Reason::None {
+        return refuse(nr, platform, unsupported());
     }
-    glue::find_process(tgid)?;
+    let tgid = glue::find_process(nr)?;
+    let gone = STATE.lock().process(tgid).map(|p| p.task.gone());
+    match gone {
+        Some(false) => return Err(EEXIST),
+        // An earlier process of that number, whose end is about to be noticed.
+        Some(true) => {
+            take_out(tgid, Reason::Exited);
+        }
+        None => {}
+    }
+    if STATE.lock().processes.len() >= MOST_PROCESSES {
+        return refuse(tgid, Reason::TooManyProcesses, ENOSPC);
+    }
     glue::watch()?;
-    let attached = insert(tgid);
-    if attached.is_err() {
-        unwatch_if_last();
-    }
-    attached
+    insert(tgid)
+}
+
+/// Says and counts why a process is not attached.
+fn refuse(tgid: i32, reason: Reason, error: Error) -> Result {
+    pr_info!("attach {tgid} refused: {}\n", reason.text());
+    let mut state = STATE.lock();
+    state.code.counters.refused = state.code.counters.refused.wrapping_add(1);
+    glue::trace_refuse_attach(tgid, reason);
+    Err(error)
 }
 
 /// `EOPNOTSUPP`, for which the kernel crate has no name.
@@ -85,14 +99,12 @@ fn insert(tgid: i32) -> Result {
     Ok(())
 }
 
-/// Detaches process `tgid`: it is on the stock path when this returns. `ENOENT`: not attached;
+/// Detaches the process that is `nr` for the caller: it is on the stock path when this returns. `ENOENT`: not attached;
 /// `ESRCH`: no such process; `EINVAL`: a kernel thread.
-pub(crate) fn detach(tgid: i32) -> Result {
+pub(crate) fn detach(nr: i32) -> Result {
     let _change = CHANGE.lock();
-    match take_out(tgid, Reason::Detached) {
-        Some(()) => Ok(()),
-        None => glue::find_process(tgid).and(Err(ENOENT)),
-    }
+    let tgid = glue::find_process(nr)?;
+    take_out(tgid, Reason::Detached).ok_or(ENOENT)
 }
 
 /// Under CHANGE. Whoever sees the process gone sees its code gone too, and what is remembered if it has exited.
@@ -112,14 +124,7 @@ fn take_out(tgid: i32, reason: Reason) -> Option<()> {
     };
     drop(process);
     glue::remove_dirs_now();
-    unwatch_if_last();
     Some(())
-}
-
-fn unwatch_if_last() {
-    if STATE.lock().processes.is_empty() {
-        glue::unwatch();
-    }
 }
 
 /// Detaches process `tgid` after its exit, unless somebody did before.
@@ -151,7 +156,7 @@ fn look_again(p: &mut Process) {
 
 /// Switches specialisation on or off for all. Off: every process is on the stock path
 /// when this returns.
-pub(crate) fn enable(on: bool) -> Result {
+pub(crate) fn enable(on: bool) {
     {
         let mut state = STATE.lock();
         state.enabled = on;
@@ -159,21 +164,15 @@ pub(crate) fn enable(on: bool) -> Result {
             look_again(p);
         }
     }
-    glue::quiesce()
+    glue::quiesce();
 }
 
-/// Has every process make its code anew. None runs older code when this returns; `ENOMEM`: some may.
-pub(crate) fn remake() -> Result {
-    {
-        let mut state = STATE.lock();
-        if state.processes.is_empty() {
-            return Ok(());
-        }
-        for p in &mut state.processes {
-            look_again(p);
-        }
+/// Has every process make its code anew. None runs older code when this returns.
+pub(crate) fn remake() {
+    for p in &mut STATE.lock().processes {
+        look_again(p);
     }
-    glue::quiesce()
+    glue::quiesce();
 }
 
 /// No vector may be used from now on; none is when this returns.
@@ -186,11 +185,7 @@ pub(crate) fn lose_platform(reason: Reason) {
             look_again(p);
         }
     }
-    if glue::quiesce().is_err() {
-        pr_err!(
-            "no memory to stop all CPUs; processes leave their vectors as they are scheduled\n"
-        );
-    }
+    glue::quiesce();
 }
 
 /// The same for one process. `ENOENT`: not attached.
@@ -205,7 +200,8 @@ pub(crate) fn enable_process(tgid: i32, on: bool) -> Result {
         p.enabled = on;
         look_again(p);
     }
-    glue::quiesce()
+    glue::quiesce();
+    Ok(())
 }
 
 /// Switches the counting of hits and of why calls are given back. Paths are made anew, as they are used.

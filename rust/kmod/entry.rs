@@ -48,10 +48,10 @@ pub(crate) extern "C" fn synthjit_rs_platform_lost(reason: c_uint) {
 }
 
 /// From those who switch the tracepoint `bailout` on or off: process context. Once it has returned, no path runs that was made
-/// before. `-ENOMEM`: some may.
+/// before.
 #[no_mangle]
-pub(crate) extern "C" fn synthjit_rs_remake() -> c_int {
-    control::remake().map_or_else(|e| e.to_errno(), |()| 0)
+pub(crate) extern "C" fn synthjit_rs_remake() {
+    control::remake();
 }
 
 /// Workqueue context: directories follow paths.

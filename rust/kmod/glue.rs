@@ -42,22 +42,23 @@ pub(crate) use c::synthjit_view as View;
 
 /// Proof that no CPU is inside code that was withdrawn before, and none will be.
 ///
-/// Two acts give it: a pass of `stop_machine()`, or being the one task that could
-/// run the code, in the kernel, after it was withdrawn.
+/// Two acts give it: [`quiesce`], after which every CPU has taken an interrupt, which it
+/// cannot inside of generated code; or being the one task that could run the code, in the
+/// kernel, after it was withdrawn.
 pub(crate) struct Quiesced(());
 
 /// The C side of an attached process. Freed on drop, which needs it detached or gone.
 pub(crate) struct Task(NonNull<c::synthjit_task>);
 
-// SAFETY: The C object is reference counted and its fields are changed by atomics,
-// under `stop_machine()` or by the task itself, as `rust/glue/task.c` lays down.
+// SAFETY: The C object is reference counted, and its fields are changed under a lock of C's
+// or by the task itself, as `rust/glue/task.h` lays down.
 unsafe impl Send for Task {}
 // SAFETY: As above.
 unsafe impl Sync for Task {}
 
 impl Task {
-    /// Links a notifier to the leader of process `tgid`. `ESRCH`: no such process;
-    /// `EINVAL`: a kernel thread; `ENOMEM`.
+    /// Attaches the leader of process `tgid`, a number of the initial PID namespace. Its
+    /// notifier is linked by the first work that is queued. `ESRCH`: it has exited; `ENOMEM`.
     pub(crate) fn attach(tgid: i32) -> Result<Self> {
         let mut task = core::ptr::null_mut();
         // SAFETY: `task` is a valid place for the result.
@@ -76,7 +77,13 @@ impl Task {
         self.0.as_ptr() == task
     }
 
-    /// Unlinks the notifier, wherever the task is.
+    /// Whether the process was detached or has exited.
+    pub(crate) fn gone(&self) -> bool {
+        // SAFETY: As in `observed`.
+        unsafe { c::synthjit_task_gone(self.0.as_ptr()) != 0 }
+    }
+
+    /// Takes the process's code out of use, wherever the task is.
     pub(crate) fn detach(&self) -> Quiesced {
         // SAFETY: `self.0` is alive: the owner's reference is ours until drop.
         unsafe { c::synthjit_task_detach(self.0.as_ptr()) };
@@ -117,10 +124,11 @@ impl Drop for Task {
     }
 }
 
-/// Returns when every CPU has scheduled its task out once.
-pub(crate) fn quiesce() -> Result {
+/// Returns when every CPU has looked again at what it may run: none runs what was withdrawn before.
+pub(crate) fn quiesce() -> Quiesced {
     // SAFETY: No preconditions but process context, which all callers are in.
-    to_result(unsafe { c::synthjit_quiesce() })
+    unsafe { c::synthjit_lstar_refresh_all() };
+    Quiesced(())
 }
 
 /// A directory below `/sys/kernel/synthjit`. Once dropped it is removed by the next
@@ -326,9 +334,9 @@ pub(crate) fn view_fd(fd: u32) -> FdView {
     view
 }
 
-/// Whether a mirror is traced at this moment.
+/// Whether kernel text that paths stand for is changed at this moment.
 pub(crate) fn mirrors_traced() -> bool {
-    // SAFETY: Any context; without mirrors the answer is no.
+    // SAFETY: Any context.
     unsafe { c::synthjit_mirrors_traced() != 0 }
 }
 
@@ -347,10 +355,12 @@ pub(crate) fn load_facts() -> Result<(Facts, Ground)> {
     Ok((facts, ground))
 }
 
-/// `ESRCH`: no process has this number; `EINVAL`: it is a kernel thread.
-pub(crate) fn find_process(tgid: i32) -> Result {
+/// The number in the initial PID namespace of the process that is `nr` in the caller's.
+/// `ESRCH`: no such process; `EINVAL`: a kernel thread.
+pub(crate) fn find_process(nr: i32) -> Result<i32> {
     // SAFETY: Process context.
-    to_result(unsafe { c::synthjit_find_process(tgid) })
+    let tgid = unsafe { c::synthjit_find_process(nr) };
+    to_result(tgid.min(0)).map(|()| tgid)
 }
 
 /// Symbol resolution, which everything else at load needs.
@@ -359,7 +369,7 @@ pub(crate) fn start_symbols() -> Result {
     to_result(unsafe { c::synthjit_symbols_start() })
 }
 
-/// Starts notifiers and mirrors.
+/// Starts notifiers and the watch of kernel text.
 pub(crate) fn start() -> Result {
     // SAFETY: Called once, at load.
     to_result(unsafe { c::synthjit_glue_start() })
@@ -375,12 +385,6 @@ pub(crate) fn stop() {
 pub(crate) fn watch() -> Result {
     // SAFETY: Under the lock that serialises attach and detach.
     to_result(unsafe { c::synthjit_watch() })
-}
-
-/// Ends the periodic look at mirrors, after the last process was detached.
-pub(crate) fn unwatch() {
-    // SAFETY: Under the lock that serialises attach and detach.
-    unsafe { c::synthjit_unwatch() };
 }
 
 /// Shows the files of `/sys/kernel/synthjit`.

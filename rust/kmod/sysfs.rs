@@ -273,7 +273,10 @@ pub(crate) fn store(attr: u32, tgid: i32, bytes: &[u8]) -> Result {
     let switch = || text::switch(bytes).ok_or(EINVAL);
     let number = || text::process_number(bytes).ok_or(EINVAL);
     match attr {
-        c::SYNTHJIT_ATTR_ENABLED => control::enable(switch()?),
+        c::SYNTHJIT_ATTR_ENABLED => {
+            control::enable(switch()?);
+            Ok(())
+        }
         c::SYNTHJIT_ATTR_PROFILE => control::profile(switch()?),
         c::SYNTHJIT_ATTR_PROC_ENABLED => control::enable_process(tgid, switch()?),
         c::SYNTHJIT_ATTR_ATTACH => control::attach(number()?),

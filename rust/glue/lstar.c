@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MSR_LSTAR of each CPU: where SYSCALL enters the kernel.
+ *
+ * The register holds the vector of the attached process that runs on the CPU, or the
+ * stock entry. The preempt notifier writes a vector when its task is scheduled in
+ * and the stock entry when the task is scheduled out, so the register is foreign only
+ * while the task that owns the vector is current.
+ *
+ * Generated code runs with interrupts off from SYSCALL to SYSRET. A CPU that takes an
+ * interrupt is therefore outside of it, and stays outside if the interrupt has put the
+ * stock entry into the register. That is how code is taken out of use anywhere: whoever
+ * changes what synthjit_lstar_refresh_all() looks at calls it afterwards, and when it has
+ * returned no CPU runs, or will enter, what is no longer to run. Each CPU looks and
+ * writes with interrupts off, so it looks either after the change or before the
+ * interrupt.
+ */
+#include <linux/preempt.h>
+#include <linux/smp.h>
+#include <asm/msr.h>
+
+#include "task.h"
+
+/* The attached task that is current on this CPU, or NULL. Interrupts off to write. */
+static DEFINE_PER_CPU(struct synthjit_task *, here);
+/* This CPU's MSR_LSTAR holds a vector. Interrupts off to write. */
+static DEFINE_PER_CPU(bool, foreign);
+
+/* Interrupts off. @vector 0: the stock entry. No tracepoint sees the write: a stock kernel has none to see. */
+static void write_lstar(unsigned long vector)
+{
+	if (vector) {
+		native_wrmsrq(MSR_LSTAR, vector);
+		__this_cpu_write(foreign, true);
+	} else if (__this_cpu_read(foreign)) {
+		native_wrmsrq(MSR_LSTAR, synthjit_stock_entry);
+		__this_cpu_write(foreign, false);
+	}
+}
+
+/* Whether any vector may be loaded on this CPU now. Interrupts off. */
+static bool vectors_allowed(void)
+{
+	return !READ_ONCE(synthjit_faulted) && !synthjit_text_changed();
+}
+
+/* Interrupts off. */
+static void load_vector(struct synthjit_task *t)
+{
+	unsigned long vector = t ? READ_ONCE(t->vector) : 0;
+
+	lockdep_assert_irqs_disabled();
+	write_lstar(vector && vectors_allowed() ? vector : 0);
+}
+
+static void refresh_this_cpu(void *unused)
+{
+	load_vector(__this_cpu_read(here));
+}
+
+/*
+ * Has each CPU look again at what it may run. Process context or a context in which
+ * smp_call_function() may wait, interrupts on. The call is a full barrier: what was
+ * written before it is what the other CPUs see.
+ */
+void synthjit_lstar_refresh_all(void)
+{
+	on_each_cpu(refresh_this_cpu, NULL, true);
+}
+
+/* The same for this CPU alone, in any context. */
+void synthjit_lstar_refresh(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	refresh_this_cpu(NULL);
+	local_irq_restore(flags);
+}
+
+static void synthjit_sched_in(struct preempt_notifier *notifier, int cpu)
+{
+	struct synthjit_task *t = container_of(notifier, struct synthjit_task, notifier);
+	unsigned long flags;
+
+	local_irq_save(flags);
+	__this_cpu_write(here, t);
+	load_vector(t);
+	local_irq_restore(flags);
+}
+
+static void synthjit_sched_out(struct preempt_notifier *notifier, struct task_struct *next)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	__this_cpu_write(here, NULL);
+	write_lstar(0);
+	local_irq_restore(flags);
+}
+
+static struct preempt_ops notifier_ops = {
+	.sched_in = synthjit_sched_in,
+	.sched_out = synthjit_sched_out,
+};
+
+/* The attached process that current is, or NULL. Preemption off. */
+struct synthjit_task *synthjit_task_of_current(void)
+{
+	return this_cpu_read(here);
+}
+
+/* By the task itself. */
+void synthjit_lstar_link(struct synthjit_task *t)
+{
+	lockdep_assert_held(&synthjit_tasks_lock);
+	preempt_notifier_init(&t->notifier, &notifier_ops);
+	preempt_notifier_register(&t->notifier);
+	t->linked = true;
+	__this_cpu_write(here, t);
+}
+
+/* By the task itself. */
+void synthjit_lstar_unlink(struct synthjit_task *t)
+{
+	lockdep_assert_held(&synthjit_tasks_lock);
+	WRITE_ONCE(t->vector, 0);
+	write_lstar(0);
+	__this_cpu_write(here, NULL);
+	preempt_notifier_unregister(&t->notifier);
+	t->linked = false;
+}
+
+/* By the task itself: @vector is what it enters through from now on. */
+void synthjit_lstar_set(struct synthjit_task *t, unsigned long vector)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	WRITE_ONCE(t->vector, vector);
+	load_vector(t);
+	local_irq_restore(flags);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* One attached process as the files lstar.c, work.c and task.c share it. */
+#ifndef SYNTHJIT_TASK_H
+#define SYNTHJIT_TASK_H
+
+#include <linux/list.h>
+#include <linux/preempt.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/task_work.h>
+#include <linux/workqueue.h>
+
+#include "glue.h"
+
+struct synthjit_task {
+	struct preempt_notifier notifier;
+	struct hlist_node node;		/* in the table of attached processes, under synthjit_tasks_lock */
+	struct list_head leaving;	/* detached, but known to its task still; under synthjit_tasks_lock */
+	struct task_struct *task;	/* referenced; changes under synthjit_tasks_lock, by an exec alone */
+	pid_t tgid;			/* in the initial PID namespace */
+	unsigned long vector;		/* 0: stock entry */
+	bool linked;			/* the notifier is on the task's list; changed by the task itself, or while the machine is stopped */
+	bool gone;			/* detached or exited: no event is queued any more; under synthjit_tasks_lock */
+	bool left;			/* the task has exited, threads of it may live on; under synthjit_tasks_lock */
+	bool faulted;			/* the task dies of a fault in its code: as `gone`, but set without a lock */
+	bool queued;			/* `work` is on the task's list; under synthjit_tasks_lock */
+	u32 events;			/* SYNTHJIT_EVENT_* since the last work; under synthjit_tasks_lock */
+	u32 wish;			/* of LEARN: fd << 1 | call, + 1; 0: none; under synthjit_tasks_lock */
+	struct callback_head work;
+	struct delayed_work retry;
+	struct work_struct exited;
+	refcount_t refs;		/* the owner's, and one each for `leaving`, `queued` and a waiting `exited` */
+};
+
+/* task.c. The innermost lock; interrupts are off under it. */
+extern raw_spinlock_t synthjit_tasks_lock;
+extern struct workqueue_struct *synthjit_wq;
+void synthjit_task_get(struct synthjit_task *t);
+void synthjit_task_put(struct synthjit_task *t);
+bool synthjit_task_settle(struct synthjit_task *t);
+
+/* lstar.c */
+void synthjit_lstar_link(struct synthjit_task *t);
+void synthjit_lstar_unlink(struct synthjit_task *t);
+void synthjit_lstar_set(struct synthjit_task *t, unsigned long vector);
+
+/* work.c */
+void synthjit_work_init(struct synthjit_task *t);
+void synthjit_work_add(struct synthjit_task *t);
+void synthjit_work_queue(struct synthjit_task *t, u32 events);
+void synthjit_work_take_back(struct synthjit_task *t);
+void synthjit_work_stop(void);
+
+#endif
