@@ -9,8 +9,9 @@
 //! Only where that takes too many levels or bytes does the price rise: then paths are compared one by one and all others
 //! are looked up in a bit map.
 
-use super::specs::{layout, pipe_read, pipe_write, trap_vector, Facts, Reason};
+use super::specs::{layout, pipe_read, pipe_write, Facts, Reason};
 use super::x86::buf::{Label, Target};
+use super::x86::door::Door;
 use super::x86::masm::{Masm, Profile};
 use super::x86::regs::{FD, RESULT};
 use super::Ground;
@@ -125,7 +126,7 @@ fn emit_in(
 ) -> Result<(), Reason> {
     let ground = m.ground();
     let (read, learn) = (m.label(), m.label());
-    let stock = Target::Address(ground.stock_entry);
+    let stock = m.stock_entry();
     let unknown = if plan.learn {
         Target::Label(learn)
     } else {
@@ -136,10 +137,10 @@ fn emit_in(
         stock,
         unknown,
         call,
-        spent: if ground.ibt { 4 } else { 3 },
+        spent: Door::arrival(ground).saturating_add(3),
     };
 
-    m.landing();
+    m.arrive();
     // All 64 bits: the stock entry looks at the low half alone, but then it also decides what the rest means.
     let (read_call, write_call) = (
         u64::from(pipe_read::SPEC.syscall),
@@ -152,11 +153,11 @@ fn emit_in(
     m.place(read);
     choose(read_call).emit(m, plan.read)?;
     if plan.learn {
-        let scratch_word = trap_vector::Known::new(facts).tss_sp2;
+        let door = Door::new(facts, kernel_stack);
         m.place(learn);
-        m.enter_kernel(scratch_word, kernel_stack);
+        m.enter_kernel(&door);
         m.call(ground.learn_thunk);
-        m.leave_kernel(scratch_word);
+        m.leave_kernel(&door);
         m.exit_to_stock();
     }
     Ok(())

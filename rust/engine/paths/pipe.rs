@@ -9,6 +9,7 @@
 
 use super::super::specs::{layout, pipe, Bail, Facts};
 use super::super::x86::buf::{Label, Target};
+use super::super::x86::door::Door;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{
     Reg, COUNT, DEST, FD, FILE, LEFT, OWNER, PIPE, RESULT, RING, SOURCE, TASK, USER,
@@ -49,6 +50,7 @@ struct Places {
 pub(super) struct Pipe<'a> {
     known: &'a pipe::Known,
     instance: &'a Instance,
+    door: Door,
     side: Side,
     exits: Exits<Label>,
     guards: Guards,
@@ -61,6 +63,7 @@ impl<'a> Pipe<'a> {
     /// Puts the constants into the slot and makes the labels.
     pub(super) fn new(
         m: &mut Masm<'_>,
+        facts: &Facts,
         known: &'a pipe::Known,
         instance: &'a Instance,
         side: Side,
@@ -85,6 +88,7 @@ impl<'a> Pipe<'a> {
         Self {
             known,
             instance,
+            door: Door::new(facts, instance.kernel_stack),
             side,
             exits,
             guards,
@@ -132,13 +136,13 @@ impl<'a> Pipe<'a> {
     /// [`PIPE`] and the checked user buffer in [`USER`].
     pub(super) fn enter(&self, m: &mut Masm<'_>) {
         let (k, side) = (self.known, &self.side);
-        m.enter_kernel(k.tss_sp2, self.instance.kernel_stack);
+        m.enter_kernel(&self.door);
         m.save(TASK);
         m.save(PIPE);
         if !side.writes {
             m.save(USER);
         }
-        m.guard_user_flags_clear(k.sysret_flags_mask, self.bail(Bail::SingleStep));
+        m.guard_user_flags_clear(&self.door, self.bail(Bail::SingleStep));
         m.set(TASK, self.instance.task);
         m.guard_clear(
             field(TASK, k.thread_flags),
@@ -268,7 +272,7 @@ impl<'a> Pipe<'a> {
         m.set(FD, u64::from(self.instance.fd));
         m.restore(PIPE);
         m.restore(TASK);
-        m.leave_kernel(k.tss_sp2);
+        m.leave_kernel(&self.door);
         m.return_to_user();
     }
 
@@ -298,7 +302,7 @@ impl<'a> Pipe<'a> {
         } else {
             m.count_shared(m.ground().bailouts);
         }
-        m.leave_kernel(k.tss_sp2);
+        m.leave_kernel(&self.door);
         m.exit_to_stock();
 
         m.place_as(exits.changed, "changed");

@@ -49,7 +49,7 @@ pub(super) fn side(facts: &Facts) -> Side {
 /// Emits the path.
 pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
     let (k, common) = (pipe_read::Known::new(facts), pipe::Known::new(facts));
-    let p = Pipe::new(m, &common, instance, side(facts));
+    let p = Pipe::new(m, facts, &common, instance, side(facts));
     let cases = Cases {
         not_part: m.label(),
         more: m.label(),

@@ -27,7 +27,7 @@ pub(super) fn side(facts: &Facts) -> Side {
 /// Emits the path.
 pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
     let (k, common) = (pipe_write::Known::new(facts), pipe::Known::new(facts));
-    let p = Pipe::new(m, &common, instance, side(facts));
+    let p = Pipe::new(m, facts, &common, instance, side(facts));
     let merge = m.label();
 
     let start = m.offset();

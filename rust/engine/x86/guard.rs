@@ -84,14 +84,6 @@ impl Masm<'_> {
         self.asm.cmp64_imm(mem, 0);
     }
 
-    /// To `exit` if the user's flags have a bit of `mask`.
-    pub fn guard_user_flags_clear(&mut self, mask: u64, exit: Target) {
-        self.verb("guard_user_flags_clear");
-        let mask = self.imm32(mask);
-        self.asm.test_r11(mask as u32);
-        self.asm.jcc(Cond::NotEqual, exit);
-    }
-
     /// To `exit` if the 32-bit field has a bit of `mask`.
     pub fn guard_clear(&mut self, field: Field, mask: u64, exit: Target) {
         self.verb("guard_clear");

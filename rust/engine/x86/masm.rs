@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verbs: what paths and vectors say. Here are those that move and count, enter and leave; guards, branches, locks and
-//! copies are in [`super::guard`], what is owed to the CPU's weaknesses in [`super::mitigation`].
+//! Verbs: what paths and vectors say. Here are those that move and count; those that enter and leave the kernel are in
+//! [`super::door`], guards, branches, locks and copies in [`super::guard`], what is owed to the CPU's weaknesses in
+//! [`super::mitigation`].
 //!
 //! Offsets and immediates arrive as the 64-bit numbers that specs yield. One that the instruction cannot hold marks the
 //! code as failed, it is never cut off.
@@ -420,46 +421,7 @@ impl<'a> Masm<'a> {
         self.asm.add64_at(page, bias);
     }
 
-    // Entering and leaving.
-
-    /// From user space's per-CPU base and stack to the kernel's; `scratch_word` is where the stock entry keeps rsp too.
-    pub fn enter_kernel(&mut self, scratch_word: u64, stack: u64) {
-        self.verb("enter_kernel");
-        let offset = self.fits(scratch_word);
-        match self.profile {
-            Profile::Kernel => {
-                self.asm.swapgs();
-                self.asm.save_rsp_gs(offset);
-            }
-            Profile::Host { .. } => {
-                self.asm.nop();
-                self.asm.save_rsp(offset);
-            }
-        }
-        self.asm.set_rsp(stack);
-    }
-
-    /// Undoes [`Masm::enter_kernel`].
-    pub fn leave_kernel(&mut self, scratch_word: u64) {
-        self.verb("leave_kernel");
-        let offset = self.fits(scratch_word);
-        match self.profile {
-            Profile::Kernel => {
-                self.asm.restore_rsp_gs(offset);
-                self.asm.swapgs();
-            }
-            Profile::Host { .. } => {
-                self.asm.restore_rsp(offset);
-                self.asm.nop();
-            }
-        }
-    }
-
-    /// To the stock entry, all registers as at SYSCALL.
-    pub fn exit_to_stock(&mut self) {
-        self.verb("exit_to_stock");
-        self.asm.jmp(Target::Address(self.ground.stock_entry));
-    }
+    // Calling and counting.
 
     /// Calls a static routine of the module.
     pub fn call(&mut self, address: u64) {

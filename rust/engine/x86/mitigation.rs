@@ -3,8 +3,8 @@
 //! Everything that generated code does for the sake of a CPU's weaknesses or defences; each decision lives here once.
 //!
 //! A path has no `ret` and no indirect branch, so it needs neither thunks nor cleared branch history. What remains:
-//! a landing mark where LSTAR points, an address that stays in bounds under speculation, user memory opened only around
-//! the copy, buffers cleared before user space, and a trap behind `sysret`.
+//! a landing mark where the CPU arrives, an address that stays in bounds under speculation, user memory opened only around
+//! the copy, buffers cleared before user space, and a trap behind the way back.
 
 use super::asm::Cond;
 use super::buf::Target;
@@ -13,7 +13,7 @@ use super::regs::Reg;
 
 impl Masm<'_> {
     /// Marks a place that the CPU may reach by an indirect branch.
-    pub fn landing(&mut self) {
+    pub(super) fn landing(&mut self) {
         self.verb("landing");
         if self.ground().ibt {
             self.asm.endbr64();
@@ -51,18 +51,16 @@ impl Masm<'_> {
         }
     }
 
-    /// The last instructions in the kernel: clear CPU buffers if need be, `sysret`, and a trap that stops straight-line
-    /// speculation behind it.
-    pub fn return_to_user(&mut self) {
-        self.verb("return_to_user");
+    /// Clears the CPU's buffers before user space, where the kernel does.
+    pub(super) fn clear_cpu_buffers(&mut self) {
         let ground = *self.ground();
         if ground.verw {
             self.asm.verw_at(Target::Address(ground.verw_sel));
         }
-        match self.profile() {
-            Profile::Kernel => self.asm.sysretq(),
-            Profile::Host { leave } => self.asm.jmp(Target::Address(leave)),
-        }
+    }
+
+    /// Stops what a CPU runs ahead of itself behind an instruction that leaves.
+    pub(super) fn stop_speculation(&mut self) {
         self.asm.int3();
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod asm;
 pub mod buf;
+pub mod door;
 #[cfg(synthjit_forced_faults)]
 pub mod forced;
 mod guard;

@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
         "paths/pipe_write.rs",
         include_str!("../../../engine/paths/pipe_write.rs"),
     ),
+    ("x86/door.rs", include_str!("../../../engine/x86/door.rs")),
     ("x86/guard.rs", include_str!("../../../engine/x86/guard.rs")),
     ("x86/masm.rs", include_str!("../../../engine/x86/masm.rs")),
     (
@@ -44,31 +45,52 @@ fn with(what: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// The same, but for the file that makes each instruction.
+fn users(what: &str) -> Vec<&'static str> {
+    with(what)
+        .into_iter()
+        .filter(|f| *f != "x86/asm.rs")
+        .collect()
+}
+
 #[test]
 fn each_floor_calls_the_one_below() {
     assert_eq!(with("dynasm!("), ["x86/asm.rs"]);
     assert_eq!(
         with(".asm."),
-        ["x86/guard.rs", "x86/masm.rs", "x86/mitigation.rs"]
+        [
+            "x86/door.rs",
+            "x86/guard.rs",
+            "x86/masm.rs",
+            "x86/mitigation.rs"
+        ]
     );
     assert_eq!(with("Asm::new("), ["x86/masm.rs"]);
 }
 
 #[test]
 fn each_mitigation_has_one_door() {
-    for instruction in [
-        "stac()",
-        "clac()",
-        "verw_at(",
-        "endbr64()",
-        "sysretq()",
-        "cmova64_at(",
+    for instruction in ["stac()", "clac()", "verw_at(", "endbr64()", "cmova64_at("] {
+        assert_eq!(users(instruction), ["x86/mitigation.rs"], "{instruction}");
+    }
+}
+
+/// A machine that enters the kernel otherwise needs another door and nothing else.
+#[test]
+fn what_only_syscall_has_is_known_to_the_door_alone() {
+    for word in [
+        "swapgs",
+        "sysret",
+        "tss_sp2",
+        "scratch_word",
+        "set_rsp(",
+        "save_rsp",
+        "restore_rsp",
+        "test_r11(",
+        "ground().stock_entry",
+        "landing();",
     ] {
-        let users: Vec<_> = with(instruction)
-            .into_iter()
-            .filter(|f| *f != "x86/asm.rs")
-            .collect();
-        assert_eq!(users, ["x86/mitigation.rs"], "{instruction}");
+        assert_eq!(users(word), ["x86/door.rs"], "{word}");
     }
 }
 
