@@ -15,8 +15,8 @@
  *
  * text_poke_early() is not seen: it patches modules that are being loaded and what is
  * patched once at boot. kgdb patches through __text_poke() without text_mutex while all
- * other CPUs are stopped, where they cannot be interrupted: a call that was then inside
- * of generated code ends there, and later ones are in the stock kernel.
+ * other CPUs are stopped, where they cannot be interrupted: their turn comes when the
+ * work runs, at once when the machine goes on.
  */
 #include <linux/ftrace.h>
 #include <linux/irq_work.h>
@@ -45,12 +45,17 @@ static unsigned long lowest = ULONG_MAX, highest;
 static struct mutex *kernel_text_mutex;
 static bool hooked;
 
-/* No vector may be loaded. Set before text changes, cleared under text_mutex. */
-static bool changed;
+/*
+ * How often a byte of a watched function was about to be written, and how often it had
+ * been when all of them were last seen to be clean. No vector may be loaded while the two
+ * differ. At first nobody has looked.
+ */
+static atomic_long_t pokes = ATOMIC_LONG_INIT(1);
+static long clean_at;
 
 bool synthjit_text_changed(void)
 {
-	return READ_ONCE(changed);
+	return READ_ONCE(clean_at) != atomic_long_read(&pokes);
 }
 
 /* Boolean, for Rust: published vectors are not in use at this moment. */
@@ -73,8 +78,12 @@ static bool text_is_clean(void)
 /* Looks whether text is as it was. Process context. */
 static void look_at_text(void)
 {
+	long seen;
+
 	mutex_lock(kernel_text_mutex);
-	WRITE_ONCE(changed, !text_is_clean());
+	seen = atomic_long_read(&pokes);
+	if (text_is_clean())
+		WRITE_ONCE(clean_at, seen);
 	mutex_unlock(kernel_text_mutex);
 	/* Text may change again by now; then each CPU sees that when it looks. */
 	synthjit_lstar_refresh_all();
@@ -87,10 +96,13 @@ static void look_now(struct work_struct *work)
 
 static DECLARE_DELAYED_WORK(looking, look_now);
 
+/* Text was changed where other CPUs could not be interrupted. */
+static bool late;
+
 /* A tick later, since one change of text is several calls of __text_poke(). */
 static void look_soon(struct irq_work *work)
 {
-	schedule_delayed_work(&looking, 1);
+	schedule_delayed_work(&looking, xchg(&late, false) ? 0 : 1);
 }
 
 static struct irq_work look_irq = IRQ_WORK_INIT_HARD(look_soon);
@@ -121,11 +133,13 @@ static void notrace before_text_poke(unsigned long ip, unsigned long parent, str
 
 	if (!concerns_paths(addr, len))
 		return;
-	WRITE_ONCE(changed, true);
-	if (irqs_disabled())
+	atomic_long_inc(&pokes);
+	if (irqs_disabled()) {
+		WRITE_ONCE(late, true);
 		synthjit_lstar_refresh();
-	else
+	} else {
 		synthjit_lstar_refresh_all();
+	}
 	irq_work_queue(&look_irq);
 }
 

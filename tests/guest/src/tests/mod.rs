@@ -35,6 +35,7 @@ mod torture;
 mod trace;
 mod tracefs;
 mod tracepoints;
+mod unstopped;
 mod watch;
 mod wx;
 
@@ -92,6 +93,7 @@ const AREAS: &[&[Test]] = &[
     abi::TESTS,
     abi_effect::TESTS,
     rights::TESTS,
+    unstopped::TESTS,
     module::TESTS,
     diff::TESTS,
     torture::TESTS,
