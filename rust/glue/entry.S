@@ -23,7 +23,15 @@
 #include <asm/nospec-branch.h>
 #include <asm/unwind_hints.h>
 
-.macro CALL_C function setup
+/*
+ * Keeps every register, has none but the arguments hold what the user chose, and
+ * calls @function. @arguments sets rdi and rsi from what was kept: the saved rax is
+ * at -8(%rbp), the return address at 8(%rbp). All others are zero then, as
+ * PUSH_AND_CLEAR_REGS leaves them (arch/x86/entry/calling.h, CLEAR_REGS); rbp is the
+ * frame's. The routines of the two static calls change no more than rax and rcx
+ * (arch/x86/entry/entry_64.S, clear_bhb_loop; arch/x86/lib/retpoline.S).
+ */
+.macro CALL_C function arguments
 	pushq	%rbp
 	movq	%rsp, %rbp
 	pushq	%rax
@@ -35,12 +43,34 @@
 	pushq	%r9
 	pushq	%r10
 	pushq	%r11
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
 	andq	$-16, %rsp
+	xorl	%eax, %eax
+	xorl	%ecx, %ecx
+	xorl	%edx, %edx
+	xorl	%r8d, %r8d
+	xorl	%r9d, %r9d
+	xorl	%r10d, %r10d
+	xorl	%r11d, %r11d
+	xorl	%ebx, %ebx
+	xorl	%r12d, %r12d
+	xorl	%r13d, %r13d
+	xorl	%r14d, %r14d
+	xorl	%r15d, %r15d
+	\arguments
 	call	STATIC_CALL_TRAMP(synthjit_untrain_ret)
 	call	STATIC_CALL_TRAMP(synthjit_clear_bhb)
-	\setup
 	call	\function
-	leaq	-9*8(%rbp), %rsp
+	leaq	-14*8(%rbp), %rsp
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
 	popq	%r11
 	popq	%r10
 	popq	%r9
@@ -56,25 +86,25 @@
 
 	.text
 
-/* rdi: pipe, esi: SYNTHJIT_TAIL_* bits. Preserves every register. */
+/* rdi: pipe, esi: SYNTHJIT_TAIL_* bits, both the path's. Preserves every register. */
 SYM_CODE_START(synthjit_tail_thunk)
 	ANNOTATE_NOENDBR
 	UNWIND_HINT_FUNC
 	CALL_C	synthjit_tail
 SYM_CODE_END(synthjit_tail_thunk)
 
-/* rax: system call number, rdi: descriptor. Preserves every register. */
+/* eax: system call number, edi: descriptor. Preserves every register. */
 SYM_CODE_START(synthjit_learn_thunk)
 	ANNOTATE_NOENDBR
 	UNWIND_HINT_FUNC
-	CALL_C	synthjit_learn, "movl -8(%rbp), %esi"
+	CALL_C	synthjit_learn, "movl %edi, %edi; movl -8(%rbp), %esi"
 SYM_CODE_END(synthjit_learn_thunk)
 
 /* For a path that gives a call back. Preserves every register. */
 SYM_CODE_START(synthjit_bail_thunk)
 	ANNOTATE_NOENDBR
 	UNWIND_HINT_FUNC
-	CALL_C	synthjit_bailed, "movq 8(%rbp), %rdi"
+	CALL_C	synthjit_bailed, "movq 8(%rbp), %rdi; xorl %esi, %esi"
 SYM_CODE_END(synthjit_bail_thunk)
 
 	.section .note.GNU-stack, "", @progbits

@@ -21,6 +21,7 @@ mod random;
 mod speculation;
 mod structure;
 mod text;
+mod thunks;
 mod vector_oracle;
 mod vectors;
 mod world;

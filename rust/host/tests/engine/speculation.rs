@@ -3,7 +3,7 @@
 //! At SYSCALL the user chooses all registers. No route may use such a value as an address of memory; the user's pointer becomes
 //! usable by the conditional move that follows its comparison with the end of user space, and by nothing else. The same walk
 //! shows that per-CPU memory and the stack are the kernel's whenever they are used, and that user memory is open for the copies
-//! alone.
+//! alone. With what registers compiled code is called is in [`crate::thunks`].
 
 use std::collections::BTreeMap;
 
