@@ -185,7 +185,13 @@ impl<'a> Pipe<'a> {
             layout::COPY_MAX_SLOW as u64
         };
         m.guard_count(COUNT, Reg::Rax, max, self.bail(Bail::Count));
-        m.guard_user_pointer(USER, self.user_ptr_max, self.bail(Bail::KernelAddress));
+        m.guard_user_buffer(
+            USER,
+            Reg::Rax,
+            self.user_ptr_max,
+            self.bail(Bail::KernelAddress),
+        );
+        m.clamp_user_pointer(USER, self.user_ptr_max);
         #[cfg(synthjit_forced_faults)]
         m.forced_faults(super::super::x86::forced::Place::BeforeLock);
     }

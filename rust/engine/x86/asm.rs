@@ -229,6 +229,8 @@ impl<'a> Asm<'a> {
         cmova64_at: cmova;
         /// `add r64, [rip + target]`
         add64_at: add;
+        /// `sub r64, [rip + target]`
+        sub64_at: sub;
     }
 
     bare! {

@@ -131,7 +131,7 @@ impl Masm<'_> {
         self.asm.jcc(Cond::Equal, exit);
     }
 
-    /// To `exit` unless 1 <= `count` <= `max`; `scratch` is lost.
+    /// To `exit` unless 1 <= `count` <= `max`; `scratch` becomes `count` - 1.
     pub fn guard_count(&mut self, count: Reg, scratch: Reg, max: u64, exit: Target) {
         self.verb("guard_count");
         self.asm.lea(
@@ -144,6 +144,18 @@ impl Masm<'_> {
         let most = self.fits(max.wrapping_sub(1));
         self.asm.cmp64_reg_imm(scratch, most);
         self.asm.jcc(Cond::Above, exit);
+    }
+
+    /// To `exit` unless `pointer` plus the count is at most the value at `max`, without overflow: `__access_ok` of
+    /// `arch/x86/include/asm/uaccess_64.h`. `scratch` holds the count less one, as [`Masm::guard_count`] leaves it, and is lost.
+    ///
+    /// The value at `max` is above the largest count. So count - 1 - max is below zero, and adding the pointer carries if and only
+    /// if pointer + count > max.
+    pub fn guard_user_buffer(&mut self, pointer: Reg, scratch: Reg, max: Target, exit: Target) {
+        self.verb("guard_user_buffer");
+        self.asm.sub64_at(scratch, max);
+        self.asm.add64(scratch, pointer);
+        self.asm.jcc(Cond::Below, exit);
     }
 
     /// To `exit` if the list whose head is `list` has members; `scratch` is lost.

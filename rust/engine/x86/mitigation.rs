@@ -6,7 +6,6 @@
 //! a landing mark where the CPU arrives, an address that stays in bounds under speculation, user memory opened only around
 //! the copy, buffers cleared before user space, and a trap behind the way back.
 
-use super::asm::Cond;
 use super::buf::Target;
 use super::masm::{Masm, Profile};
 use super::regs::Reg;
@@ -20,12 +19,11 @@ impl Masm<'_> {
         }
     }
 
-    /// Goes to `exit` if `pointer` is above the value at `max`; when the branch is mispredicted the pointer becomes that
-    /// value, so that nothing above is touched even under speculation.
-    pub fn guard_user_pointer(&mut self, pointer: Reg, max: Target, exit: Target) {
-        self.verb("guard_user_pointer");
+    /// A `pointer` above the value at `max` becomes that value. A guard before says that it is not above; this holds when the
+    /// guard's branch is mispredicted, so that nothing above is touched even under speculation.
+    pub fn clamp_user_pointer(&mut self, pointer: Reg, max: Target) {
+        self.verb("clamp_user_pointer");
         self.asm.cmp64_at(pointer, max);
-        self.asm.jcc(Cond::Above, exit);
         self.asm.cmova64_at(pointer, max);
     }
 

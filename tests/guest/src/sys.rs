@@ -242,6 +242,33 @@ pub fn map(len: usize, prot: i32, flags: i32) -> Sys {
     )
 }
 
+/// Maps the last page of user space, readable and writable, and returns its address. With five levels of page tables user space
+/// ends elsewhere than with four; one page below the end of the lower half is always left out
+/// (`arch/x86/include/asm/page_64_types.h`, `TASK_SIZE_MAX`).
+///
+/// # Errors
+///
+/// `EEXIST` if something lies there, `ENOMEM` if neither address can be mapped.
+pub fn map_last_page() -> Sys {
+    let flags =
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | libc::MAP_POPULATE;
+    let map = |end: usize| {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        sys(
+            libc::SYS_mmap,
+            &[
+                end - 2 * 4096,
+                4096,
+                prot as usize,
+                flags as usize,
+                usize::MAX,
+                0,
+            ],
+        )
+    };
+    map(1 << 56).or_else(|_| map(1 << 47))
+}
+
 pub fn unmap(addr: usize, len: usize) -> Sys {
     sys(libc::SYS_munmap, &[addr, len])
 }

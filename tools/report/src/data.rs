@@ -159,7 +159,7 @@ impl Layer {
     pub fn of_verb(verb: &str) -> Layer {
         match verb {
             "enter_kernel" | "leave_kernel" | "save" | "restore" | "return_to_user" => Layer::Entry,
-            "open_user_memory" | "close_user_memory" | "guard_user_pointer" => Layer::Hardening,
+            "open_user_memory" | "close_user_memory" | "clamp_user_pointer" => Layer::Hardening,
             "different" | "equal" | "above" | "above_or_equal" | "below" | "or64" => Layer::Guards,
             guard if guard.starts_with("guard_") || guard.starts_with("compare") => Layer::Guards,
             "add64_to" | "inc64" | "count_own" => Layer::Files,

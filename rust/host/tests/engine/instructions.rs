@@ -194,6 +194,7 @@ const CASES: &[Case] = &[
     ("cmp64_reg_imm", |s, o| s.cmp64_reg_imm(o.a, o.imm), |o| format!("cmp {},{}", name(o.a, 64), o.imm64())),
     ("cmp64_at", |s, o| s.cmp64_at(o.a, o.target()), |o| format!("cmp {},[{}]", name(o.a, 64), hex(o.far))),
     ("cmova64_at", |s, o| s.cmova64_at(o.a, o.target()), |o| format!("cmova {},[{}]", name(o.a, 64), hex(o.far))),
+    ("sub64_at", |s, o| s.sub64_at(o.a, o.target()), |o| format!("sub {},[{}]", name(o.a, 64), hex(o.far))),
     ("add64_at", |s, o| s.add64_at(o.a, o.target()), |o| format!("add {},[{}]", name(o.a, 64), hex(o.far))),
     ("inc64_at", |s, o| s.inc64_at(o.target()), |o| format!("inc qword ptr [{}]", hex(o.far))),
     ("lock_inc64_at", |s, o| s.lock_inc64_at(o.target()), |o| format!("lock inc qword ptr [{}]", hex(o.far))),

@@ -1,7 +1,7 @@
 //! One call on one pipe: set up, made by the path, compared with the model.
 
 use synthjit_engine::paths::{Instance, PathKind};
-use synthjit_engine::specs::{layout, Bail};
+use synthjit_engine::specs::{layout, Bail, Facts};
 use synthjit_engine::Ground;
 
 use crate::machine::{bytes, load64, store};
@@ -45,6 +45,13 @@ pub enum Place {
     BeforeEnd(usize),
     /// An address that user space can't have.
     Kernel(u64),
+    /// So many bytes before the end of accessible memory, while user space ends so many before it.
+    AtLimit { room: usize, below: u64 },
+}
+
+/// The stock call's look at the buffer, as one sum without overflow: `arch/x86/include/asm/uaccess_64.h`, `__access_ok`.
+fn access_ok(address: u64, count: u64, user_ptr_max: u64) -> bool {
+    u128::from(address) + u128::from(count) <= u128::from(user_ptr_max)
 }
 
 /// A call on the descriptor.
@@ -83,15 +90,23 @@ pub fn check_as(
         hits: Some(world.machine.counters + 8),
         ..*instance
     };
+    let end = world.user + USER as u64;
+    let facts = match call.place {
+        Place::AtLimit { below, .. } => Facts {
+            user_ptr_max: end - below,
+            ..world.facts
+        },
+        _ => world.facts,
+    };
     let code = world
-        .install_for(ground, call.kind, &instance)
+        .install_for(&facts, ground, call.kind, &instance)
         .map_err(|reason| reason.text().to_owned())?;
     world.set(pipe, around);
     let user: Vec<u8> = (0..USER).map(|i| (i * 13 + 5) as u8).collect();
     store(world.user, &user);
 
     let (address, room) = match call.place {
-        Place::BeforeEnd(room) => (world.user + (USER - room) as u64, room),
+        Place::BeforeEnd(room) | Place::AtLimit { room, .. } => (end - room as u64, room),
         Place::Kernel(address) => (address, 0),
     };
     let limits = Limits {
@@ -103,7 +118,9 @@ pub fn check_as(
         exit_work: world.facts.exit_work_mask as u32,
     };
     let writes = call.kind == PathKind::PipeWrite;
-    let must = if writes {
+    let must = if !access_ok(address, call.count, facts.user_ptr_max) {
+        Must::GiveBack
+    } else if writes {
         model::write(pipe, around, call.count, &user[USER - room..], limits)
     } else {
         model::read(pipe, around, call.count, room, limits)

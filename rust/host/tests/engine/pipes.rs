@@ -127,6 +127,13 @@ fn calls() -> impl Strategy<Value = Call> {
                 0 => Place::BeforeEnd((n % (USER as u64 + 1)) as usize),
                 1 => Place::Kernel(n | 1 << 47),
                 2 => Place::Kernel(0x7fff_ffff_f001 + (n & 0xffff)),
+                // Ends before the limit, at it, beyond it, or begins there.
+                3 | 4 => Place::AtLimit {
+                    room,
+                    below: n % 3 * (n >> 32 & 0xfff),
+                },
+                // The sum of address and count is small again.
+                5 => Place::Kernel(u64::MAX - (n & 0xfff)),
                 _ => Place::BeforeEnd(room),
             };
             Call { kind, count, place }
@@ -229,6 +236,18 @@ pub fn each_obstacle_gives_the_call_back() {
             Bail::KernelAddress,
             &PathKind::ALL,
             |_, _, c| c.place = Place::Kernel(0x7fff_ffff_f001),
+        ),
+        (
+            "the last byte is beyond user space",
+            Bail::KernelAddress,
+            &PathKind::ALL,
+            |_, _, c| c.place = Place::AtLimit { room: 10, below: 1 },
+        ),
+        (
+            "address that the count takes back to zero",
+            Bail::KernelAddress,
+            &PathKind::ALL,
+            |_, _, c| c.place = Place::Kernel(u64::MAX - 4),
         ),
         (
             "unmapped memory",
@@ -363,6 +382,12 @@ pub fn each_obstacle_gives_the_call_back() {
         )
         .expect("nothing to report");
         check(&world, &world.ground, &pipe, &around, &call).expect("nothing in the way");
+        assert!(changed(&world, &pipe), "{kind:?} was not done");
+        let call = Call {
+            place: Place::AtLimit { room: 10, below: 0 },
+            ..call
+        };
+        check(&world, &world.ground, &pipe, &around, &call).expect("up to the end of user space");
         assert!(changed(&world, &pipe), "{kind:?} was not done");
     }
     let mut met: Vec<(PathKind, Bail)> = Vec::new();

@@ -134,13 +134,14 @@ impl World {
 
     /// Makes a path and puts it into slot 0 or 1, by its kind; its stubs too, if it has some.
     pub fn install(&self, kind: PathKind, instance: &Instance) -> PathCode {
-        self.install_for(&self.ground, kind, instance)
+        self.install_for(&self.facts, &self.ground, kind, instance)
             .unwrap_or_else(|reason| panic!("{kind:?}: {}", reason.text()))
     }
 
-    /// [`World::install`] for a machine.
+    /// [`World::install`] for a kernel and a machine.
     pub fn install_for(
         &self,
+        facts: &Facts,
         ground: &Ground,
         kind: PathKind,
         instance: &Instance,
@@ -150,7 +151,7 @@ impl World {
         let code = paths::emit_for(
             self.profile(),
             kind,
-            &self.facts,
+            facts,
             instance,
             ground,
             slot,
@@ -159,7 +160,7 @@ impl World {
         self.machine.install(slot, &out);
         if let Some(counts) = &instance.bails {
             let mut out = [0; layout::STUB_SLOT];
-            bails::emit(kind, &self.facts, counts, ground, &code, &mut out)?;
+            bails::emit(kind, facts, counts, ground, &code, &mut out)?;
             self.machine.install(counts.stubs, &out);
         }
         Ok(code)

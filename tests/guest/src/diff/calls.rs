@@ -85,16 +85,18 @@ pub struct Caller {
     pub channel: &'static Channel,
     /// Address of the buffers' memory, the same in all executors.
     pub memory: usize,
+    /// Address of the last page of user space.
+    pub last: usize,
     /// The task's number.
     pub task: i32,
 }
 
 impl Caller {
-    /// Puts bytes that depend on `salt` into the memory; the caller knows that it may be written.
-    pub fn stamp(&self, from: usize, n: usize, salt: u64) {
+    /// Puts bytes that depend on `salt` into memory; the caller knows that it may be written.
+    pub fn stamp(&self, address: usize, n: usize, salt: u64) {
         let mut v = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // SAFETY: inside the mapped and writable pages, as the callers make sure.
-        let bytes = unsafe { std::slice::from_raw_parts_mut((self.memory + from) as *mut u8, n) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(address as *mut u8, n) };
         for c in bytes.chunks_mut(8) {
             v = v.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
             for (b, s) in c.iter_mut().zip(v.to_be_bytes()) {
@@ -106,30 +108,39 @@ impl Caller {
     pub fn address(&self, buf: Buf) -> usize {
         match buf {
             Buf::At(at) => self.memory + at as usize,
+            Buf::BeforeEnd(n) => self.last + PAGE - n as usize,
             Buf::Raw(at) => at as usize,
         }
     }
 
     /// New bytes to write, where the buffer lies in plain memory.
     pub fn fill(&self, i: usize, buf: Buf, n: u64) {
-        let Buf::At(at) = buf else { return };
-        let end = PLAIN_PAGES * PAGE;
-        if (at as usize) < end {
-            let n = (n.min(8192) as usize).min(end - at as usize);
-            self.stamp(at as usize, n, i as u64 + 7);
+        let (at, end) = (
+            self.address(buf),
+            match buf {
+                Buf::At(_) => self.memory + PLAIN_PAGES * PAGE,
+                Buf::BeforeEnd(_) => self.last + PAGE,
+                Buf::Raw(_) => return,
+            },
+        );
+        if at < end {
+            let n = (n.min(8192) as usize).min(end - at);
+            self.stamp(at, n, i as u64 + 7);
         }
     }
 
     /// Hash of the memory around a buffer, as far as it may be read.
     pub fn memory_hash(&self, buf: Buf, n: u64) -> u64 {
-        let Buf::At(at) = buf else { return 0 };
-        let end = (READ_ONLY_PAGE + 1) * PAGE;
-        let from = (at as usize).saturating_sub(64).min(end);
-        let to = (at as usize)
-            .saturating_add(n.min(8192) as usize + 64)
-            .min(end);
-        // SAFETY: plain pages and the read-only page are mapped.
-        hash(unsafe { std::slice::from_raw_parts((self.memory + from) as *const u8, to - from) })
+        let (start, end) = match buf {
+            Buf::At(_) => (self.memory, self.memory + (READ_ONLY_PAGE + 1) * PAGE),
+            Buf::BeforeEnd(_) => (self.last, self.last + PAGE),
+            Buf::Raw(_) => return 0,
+        };
+        let at = self.address(buf);
+        let from = at.saturating_sub(64).clamp(start, end);
+        let to = at.saturating_add(n.min(8192) as usize + 64).min(end);
+        // SAFETY: plain pages, the read-only page and the last page of user space are mapped.
+        hash(unsafe { std::slice::from_raw_parts(from as *const u8, to - from) })
     }
 
     /// Makes call `i` of a sequence. The tester sees that this task is in it, and interrupts it if it sleeps for good.

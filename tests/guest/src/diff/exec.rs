@@ -59,6 +59,7 @@ fn set_up(channel: &'static Channel, memory: usize, attached: bool) -> Sys<(Exec
         WCHAN_FD,
     )?;
     epoll()?;
+    let last = sys::map_last_page()?;
     channel.partner_pid.store(partner.pid, Ordering::SeqCst);
     if attached {
         sysfs::attach(sys::getpid())?;
@@ -70,6 +71,7 @@ fn set_up(channel: &'static Channel, memory: usize, attached: bool) -> Sys<(Exec
             caller: Caller {
                 channel,
                 memory,
+                last,
                 task: sys::getpid(),
             },
             helper: None,
@@ -156,11 +158,10 @@ impl Executor {
         let memory = self.caller.memory;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_POPULATE)
             as usize;
-        sys::sys(
-            libc::SYS_mmap,
-            &[memory, PAGES * PAGE, 3, flags, usize::MAX, 0],
-        )?;
-        self.caller.stamp(READ_ONLY_PAGE * PAGE, PAGE, 1);
+        for (at, pages) in [(memory, PAGES), (self.caller.last, 1)] {
+            sys::sys(libc::SYS_mmap, &[at, pages * PAGE, 3, flags, usize::MAX, 0])?;
+        }
+        self.caller.stamp(memory + READ_ONLY_PAGE * PAGE, PAGE, 1);
         sys::protect(memory + READ_ONLY_PAGE * PAGE, PAGE, libc::PROT_READ)?;
         sys::unmap(memory + HOLE_PAGE * PAGE, PAGE)?;
         sys::protect(memory + NO_ACCESS_PAGE * PAGE, PAGE, libc::PROT_NONE)?;

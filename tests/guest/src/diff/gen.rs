@@ -348,6 +348,9 @@ impl<'a> Gen<'a> {
                     .unwrap_or(0),
             ),
             6 => Buf::At(page - 1 - self.rng.below(64) as u32),
+            // Up to the end of user space, and beyond it: the count decides.
+            7 => Buf::BeforeEnd(1 + self.rng.below(16) as u32),
+            8 => Buf::BeforeEnd(1 + self.rng.below(4096) as u32),
             _ => Buf::At(self.rng.below(4000) as u32),
         }
     }

@@ -29,6 +29,8 @@ pub const PAGES: usize = 6;
 pub enum Buf {
     /// At this byte of the memory for buffers.
     At(u32),
+    /// So many bytes before the end of user space, whose last page is mapped.
+    BeforeEnd(u32),
     /// At a fixed address that no process owns.
     Raw(u64),
 }

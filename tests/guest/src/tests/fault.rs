@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 area!("fault":
     write_from_unmapped, read_to_unmapped, write_from_no_access, read_to_read_only, straddling_write, straddling_merge, straddling_read,
-    kernel_addresses, non_canonical_addresses, null, end_of_user_space, wrapping_address, first_touch_write, first_touch_read,
+    kernel_addresses, non_canonical_addresses, null, end_of_user_space, count_beyond_user_space, wrapping_address, first_touch_write, first_touch_read,
     copy_on_write, beyond_end_of_file, huge_page_buffer, nothing_faults_on_demand,
 );
 
@@ -234,6 +234,78 @@ fn end_of_user_space(lab: &Lab) -> Res {
         read_faults(lab, &rig, addr, 4)?;
     }
     Ok(())
+}
+
+/// What counts is where the buffer ends, not what is copied: `vfs_read` and `vfs_write` (`fs/read_write.c`) ask `access_ok` before all
+/// else. Whether it allows a buffer tells `/dev/null`, which copies nothing.
+fn count_beyond_user_space(lab: &Lab) -> Res {
+    let rig = lab.rig_with(libc::O_NONBLOCK)?;
+    let null = sys::open("/dev/null", libc::O_RDWR, 0)?;
+    let page = sys::map_last_page()?;
+    let end = page + 4096;
+    let (mut inside, mut beyond) = (0, 0);
+    for (room, n) in [
+        (10, 9),
+        (10, 10),
+        (10, 11),
+        (10, 100),
+        (10, 4096),
+        (200, 256),
+        (4096, 4096),
+        (4095, 4096),
+        (1, 1),
+        (1, 2),
+        (0, 1),
+    ] {
+        let at = end - room;
+        let data = noise(n as u64, room.clamp(1, 5).min(n));
+        let allowed = sys::read_at(null, at, n);
+        same!(
+            sys::write_at(null, at, n),
+            allowed.map(|_| n),
+            "{n} bytes, {room} before the end, from and to /dev/null"
+        );
+        match allowed {
+            Ok(_) => inside += 1,
+            Err(e) => {
+                beyond += 1;
+                same!(e, Errno::EFAULT, "{n} bytes, {room} before the end");
+                same!(
+                    sys::read_at(rig.p.r, at, n),
+                    Err(Errno::EFAULT),
+                    "read of {n}, {room} before the end, from an empty pipe"
+                );
+                // Less is there than there is room for.
+                same!(sys::write(rig.p.w, &data), Ok(data.len()), "write");
+                lab.slow(rig.p.r, Read, 1, || {
+                    same!(
+                        sys::read_at(rig.p.r, at, n),
+                        Err(Errno::EFAULT),
+                        "read of {n}, {room} before the end"
+                    );
+                    Ok(())
+                })?;
+                expect_of(rig.p.r, 100, &data)?;
+                write_faults(lab, &rig, at, n)?;
+                continue;
+            }
+        }
+        lab.fast(&[(rig.p.w, Write, 2), (rig.p.r, Read, 2)], || {
+            same!(sys::write(rig.p.w, &data), Ok(data.len()), "write");
+            same!(sys::read_at(rig.p.r, at, n), Ok(data.len()), "read");
+            recheck(at, &data)?;
+            same!(sys::write_at(rig.p.w, at, n), Ok(n), "write");
+            same!(sys::read_at(rig.p.r, at, n), Ok(n), "read");
+            recheck(at, &data)
+        })?;
+    }
+    ensure!(
+        inside >= 4 && beyond >= 4,
+        "{inside} buffers inside of user space, {beyond} beyond it"
+    );
+    sys::unmap(page, 4096)?;
+    sys::close(null)?;
+    lab.fast_again(&rig.p)
 }
 
 fn wrapping_address(lab: &Lab) -> Res {

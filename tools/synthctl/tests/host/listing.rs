@@ -42,6 +42,69 @@ fn texts(lines: &[Line]) -> Vec<String> {
         .collect()
 }
 
+/// The recording with the code that the engine makes today of its values. The kernel's own bytes are held against them by the guest
+/// test `synthctl.disasm_names_everything`.
+fn with_code_of_today(recorded: &str) -> String {
+    let parts: Vec<(&str, &str)> = recorded
+        .split("=== ")
+        .filter_map(|part| part.split_once('\n'))
+        .collect();
+    let made = |folder: &str| {
+        let of = |file: &str| {
+            let name = format!("{folder}/{file}");
+            parts.iter().find(|part| part.0 == name).expect("a file").1
+        };
+        let spec = of("spec").trim();
+        let kind = PathKind::ALL.into_iter().find(|k| k.spec().name == spec);
+        Values::parse(of("values")).make(kind.expect("a path"))
+    };
+    let mut text = String::new();
+    for (name, body) in &parts {
+        let of_path = name.rsplit_once('/').filter(|(f, _)| f.contains("/fds/"));
+        let body = match of_path {
+            Some((folder, "code")) => {
+                let made = made(folder).expect("a path");
+                let lines = made.bytes[..made.code.len].chunks(16);
+                lines
+                    .map(|line| line.iter().map(|b| format!(" {b:02x}")).collect::<String>() + "\n")
+                    .collect()
+            }
+            Some((folder, "size")) => format!("{}\n", made(folder).expect("a path").code.len),
+            Some((folder, "values")) => {
+                let entry = made(folder).expect("a path").code.entry;
+                body.lines()
+                    .map(|line| match line.starts_with("entry ") {
+                        true => format!("entry {entry:#x}\n"),
+                        false => format!("{line}\n"),
+                    })
+                    .collect()
+            }
+            _ => (*body).to_owned(),
+        };
+        text += &format!("=== {name}\n{body}");
+    }
+    text
+}
+
+/// `SYNTH_BLESS=1` brings the recording up to date.
+#[test]
+fn the_recording_is_of_this_engine() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/host/recorded/attached.txt"
+    );
+    let recorded = std::fs::read_to_string(path).expect("the recording");
+    let today = with_code_of_today(&recorded);
+    if std::env::var_os("SYNTH_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(path, today).expect("the recording");
+    } else {
+        assert!(
+            recorded == today,
+            "the recorded code is another than this engine's; SYNTH_BLESS=1 replaces it"
+        );
+    }
+}
+
 #[test]
 fn the_kernels_bytes_are_made_again_and_named() {
     for (kind, values, code) in paths(&attached()) {
