@@ -4,7 +4,7 @@
 # and what the test itself removes on the way: $1, an extended regular expression.
 files() {
 	find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /packages \
-		-o -path /var/log -o -path /var/cache -o -path /var/lib/apt/lists -o -path /var/backups -o -path /var/tmp -o -path /root/.bash_history \) -prune \
+		-o -path /var/log -o -path /var/cache -o -path /var/lib/apt/lists -o -path /var/backups -o -path /var/tmp \) -prune \
 		-o -printf '%y %m %p\n' |
 		grep -Ev " (/var/lib/dpkg/[a-z-]*-old|/var/lib/systemd/(timers|random-seed|catalog)[^ ]*${1:+|$1})\$" | sort
 }

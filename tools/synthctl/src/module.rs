@@ -51,7 +51,7 @@ impl<'a> Module<'a> {
             None => Error::new(
                 Kind::NotLoaded,
                 "the module is not loaded",
-                "insmod synthjit.ko, which `make` builds; synthctl doctor says whether this machine can",
+                "insmod synthjit.ko, which `make` builds, or modprobe synthjit if its package is installed; synthctl doctor says whether this machine can",
             ),
         })
     }
@@ -158,7 +158,7 @@ impl<'a> Module<'a> {
             Some(ENOENT) if !self.machine.has(ROOT) => (
                 Kind::NotLoaded,
                 "the module is not loaded any more".to_owned(),
-                "insmod synthjit.ko".to_owned(),
+                "insmod synthjit.ko, or modprobe synthjit if its package is installed".to_owned(),
             ),
             Some(ENOENT) => (
                 Kind::NoProcess,

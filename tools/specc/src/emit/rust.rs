@@ -195,14 +195,33 @@ fn reason_table(
     } else {
         "\"\""
     };
-    let _ = writeln!(out, "    /// {doc}\n    pub const fn {name}(self) -> {of} {{\n        match self {{\n            Reason::None => {none},");
-    for reason in all {
-        let _ = writeln!(
-            out,
-            "            Reason::{} => {},",
-            camel(&reason.name),
-            text(reason)
-        );
+    let rows = all.iter().map(|r| (camel(&r.name), text(r)));
+    let none = ("None".to_owned(), none.to_owned());
+    table(
+        out,
+        doc,
+        name,
+        of,
+        "Reason",
+        std::iter::once(none).chain(rows),
+    );
+}
+
+/// A method `name` of the enumeration `of`, which gives `result`: for each of `rows` a variant and what is given.
+fn table(
+    out: &mut String,
+    doc: &str,
+    name: &str,
+    result: &str,
+    of: &str,
+    rows: impl Iterator<Item = (String, String)>,
+) {
+    let _ = writeln!(
+        out,
+        "    /// {doc}\n    pub const fn {name}(self) -> {result} {{\n        match self {{"
+    );
+    for (variant, given) in rows {
+        let _ = writeln!(out, "            {of}::{variant} => {given},");
     }
     *out += "        }\n    }\n\n";
 }
@@ -215,40 +234,18 @@ fn bails(out: &mut String, all: &[&Bail]) {
     *out += "}\n\n#[allow(dead_code)]\nimpl Bail {\n    /// Every one, in the order of its number.\n    pub const ALL: &'static [Bail] = &[";
     *out += &list(all.iter().map(|b| format!("Bail::{}", camel(&b.name))));
     *out += "];\n\n";
-    bail_table(
-        out,
-        all,
-        "The word for it in files and tools.",
-        "name",
-        |b| &b.name,
-    );
-    bail_table(out, all, "What the situation is.", "doc", |b| &b.doc);
-    bail_table(out, all, "What people can do about it.", "cure", |b| {
-        &b.cure
-    });
-    *out += "}\n\n";
-}
-
-fn bail_table(
-    out: &mut String,
-    all: &[&Bail],
-    doc: &str,
-    name: &str,
-    text: impl Fn(&Bail) -> &String,
-) {
-    let _ = writeln!(
-        out,
-        "    /// {doc}\n    pub const fn {name}(self) -> &'static str {{\n        match self {{"
-    );
-    for bail in all {
-        let _ = writeln!(
-            out,
-            "            Bail::{} => {:?},",
-            camel(&bail.name),
-            text(bail)
-        );
+    let texts: [(&str, &str, fn(&Bail) -> &String); 3] = [
+        ("The word for it in files and tools.", "name", |b| &b.name),
+        ("What the situation is.", "doc", |b| &b.doc),
+        ("What people can do about it.", "cure", |b| &b.cure),
+    ];
+    for (doc, name, text) in texts {
+        let rows = all
+            .iter()
+            .map(|b| (camel(&b.name), format!("{:?}", text(b))));
+        table(out, doc, name, "&'static str", "Bail", rows);
     }
-    *out += "        }\n    }\n\n";
+    *out += "}\n\n";
 }
 
 fn module(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {

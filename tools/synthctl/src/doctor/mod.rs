@@ -93,6 +93,6 @@ fn module(machine: &Machine, loaded: bool) -> Check {
     Check::problem(
         ABOUT,
         "not loaded",
-        "insmod synthjit.ko, which `make` builds",
+        "insmod synthjit.ko, which `make` builds, or modprobe synthjit if its package is installed",
     )
 }
