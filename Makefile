@@ -43,7 +43,7 @@ report:
 	@$(CARGO_TARGET_DIR)/debug/report .
 
 test:
-	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out module-faults module-wx guest-programs
+	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out module-other-build module-faults module-tests guest-programs
 	@$(VM) test --host --guest
 
 test-host:
@@ -52,7 +52,7 @@ test-host:
 
 # BOOT=NAME runs one boot of qemu/boots.toml.
 test-guest:
-	@qemu/steps $(setup) $(call module,run) module-left-out module-faults module-wx guest-programs
+	@qemu/steps $(setup) $(call module,run) module-left-out module-other-build module-faults module-tests guest-programs
 	@$(VM) test --guest $(if $(BOOT),--boot $(BOOT))
 
 # What continuous integration runs besides make test.

@@ -23,6 +23,13 @@ fresh() {
 	echo cached >&3
 }
 
+# image_of ROLE: the kernel's image, as it is called inside the build root; nothing if there is none.
+image_of() {
+	folder=$(qemu/kernel-of "$1" folder)
+	image=$(find "$root${folder%/*}/image" -name 'vmlinuz*' 2>/dev/null | head -n 1)
+	echo "${image#"$root"}"
+}
+
 need_root() {
 	[ "$(id -u)" = 0 ] || die "$1 needs root: run make as root (sudo make ...)"
 }

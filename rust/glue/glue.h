@@ -18,6 +18,9 @@
 /* symbols.c */
 unsigned long synthjit_symbol(const char *name);
 
+/* build.c */
+bool synthjit_right_build(void);
+
 /* platform.c */
 extern unsigned long synthjit_stock_entry;
 extern atomic_long_t synthjit_bailout_count;

@@ -69,6 +69,9 @@ static bool stock_entry_everywhere(void)
  */
 synthjit_u32 synthjit_platform_check(void)
 {
+	/* What else is looked at here is laid out as in the kernel of the build. */
+	if (!synthjit_right_build())
+		return SYNTHJIT_REASON_OTHER_BUILD;
 	/* The arena is not mapped in the user's page tables. */
 	if (boot_cpu_has(X86_FEATURE_PTI))
 		return SYNTHJIT_REASON_KPTI;
