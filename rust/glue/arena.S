@@ -2,13 +2,17 @@
 /*
  * Code memory: slots for paths, vectors and stubs, in the module's own text.
  *
- * The kernel makes module text read-only and executable, lists it in kallsyms
- * and places it within rel32 reach of its own text. Each slot has a symbol, whose name
- * has room for another one (names.c). Each path slot touches user
- * memory at fixed offsets only, so the exception entries of all slots stand
- * here: a fault goes on behind the copy instruction, with the count that is
- * left in rcx. EX_TYPE_UACCESS also lets the kernel recover from a machine check
- * in user memory (arch/x86/kernel/cpu/mce/severity.c, error_context).
+ * The kernel makes module text read-only and executable, lists it in kallsyms and
+ * places it within rel32 reach of its own text. In .kprobes.text, which is text
+ * like any other otherwise, nobody gets a kprobe or a hardware breakpoint placed
+ * (kernel/kprobes.c, add_module_kprobe_blacklist; arch/x86/kernel/hw_breakpoint.c,
+ * arch_build_bp_info). A kprobe's int3 would stand in bytes that are written again
+ * for something else, and would be a double fault where rsp is the user's still.
+ * Each slot has a symbol, whose name has room for another one (names.c). Each path
+ * slot touches user memory at fixed offsets only, so the exception entries of all
+ * slots stand here: a fault goes on behind the copy instruction, with the count
+ * that is left in rcx. EX_TYPE_UACCESS also lets the kernel recover from a machine
+ * check in user memory (arch/x86/kernel/cpu/mce/severity.c, error_context).
  */
 #include <linux/linkage.h>
 #include <linux/objtool.h>
@@ -18,7 +22,7 @@
 
 #include "arena.h"
 
-	.pushsection .text.synthjit_arena, "ax"
+	.pushsection .kprobes.text, "ax"
 	.balign PAGE_SIZE, 0xcc
 SYM_CODE_START_NOALIGN(synthjit_arena_paths)
 	ANNOTATE_NOENDBR

@@ -84,7 +84,8 @@
 	RET
 .endm
 
-	.text
+	/* As the stock entry: what runs before the mitigations may not be probed. */
+	.section .kprobes.text, "ax"
 
 /* rdi: pipe, esi: SYNTHJIT_TAIL_* bits, both the path's. Preserves every register. */
 SYM_CODE_START(synthjit_tail_thunk)

@@ -17,6 +17,8 @@ mod fault;
 mod left_out;
 mod module;
 mod names;
+mod perf;
+mod probes;
 mod recover;
 mod refused;
 mod regs;
@@ -140,6 +142,9 @@ pub struct Args {
     /// Look through the kernel's page tables, with the module of tests/kmod
     #[arg(long)]
     page_tables: bool,
+    /// Try to put kprobes and breakpoints into generated code, with the module of tests/kmod
+    #[arg(long)]
+    probes: bool,
     /// The module must have been built without this path (pipe_write or pipe_read)
     #[arg(long, value_name = "PATH")]
     left_out: Option<String>,
@@ -169,6 +174,7 @@ impl Args {
             faults: false,
             patience,
             page_tables: false,
+            probes: false,
             left_out: None,
             tools: false,
             synthctl: false,
@@ -199,6 +205,7 @@ pub fn main(args: &Args) -> i32 {
     let areas: &[&[Test]] = match (&args.refused, &args.left_out) {
         _ if args.faults => &[recover::TESTS],
         _ if args.page_tables => &[wx::TESTS],
+        _ if args.probes => &[probes::TESTS],
         (Some(_), _) if args.synthctl => &[synthctl::refused::TESTS],
         _ if args.synthctl => &[synthctl::TESTS],
         (Some(_), _) => &[refused::TESTS],

@@ -96,7 +96,7 @@ impl Scan {
 }
 
 /// Addresses of symbols, as root reads them; 0 for one that is not there. Reading all of them takes a while.
-fn addresses<const N: usize>(names: [&str; N]) -> Res<[u64; N]> {
+pub fn addresses<const N: usize>(names: [&str; N]) -> Res<[u64; N]> {
     let text = sys::read_text("/proc/kallsyms")?;
     let mut found = [0; N];
     for line in text.lines() {
