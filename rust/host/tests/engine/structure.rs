@@ -75,7 +75,7 @@ fn each_mitigation_has_one_door() {
     }
 }
 
-/// A machine that enters the kernel otherwise needs another door and nothing else.
+/// A machine that enters the kernel otherwise needs another door and nothing else (docs/fred.md).
 #[test]
 fn what_only_syscall_has_is_known_to_the_door_alone() {
     for word in [
