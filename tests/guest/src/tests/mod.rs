@@ -32,6 +32,7 @@ mod switch;
 pub mod synthctl;
 mod task;
 mod task_life;
+mod told;
 pub mod tools;
 mod torture;
 mod trace;
@@ -91,6 +92,7 @@ const AREAS: &[&[Test]] = &[
     seccomp::TESTS,
     tracefs::TESTS,
     tracepoints::TESTS,
+    told::TESTS,
     names::TESTS,
     abi::TESTS,
     abi_effect::TESTS,
