@@ -2,7 +2,8 @@
 
 use crate::sys::{self, Sys};
 use nix::errno::Errno;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::panic::Location;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A forked child; killed and reaped when dropped.
@@ -18,9 +19,111 @@ pub enum Ended {
     Signal(i32),
 }
 
+/// What the closure of a child may answer: what the child exits with, and what went wrong in it.
+pub trait Answer {
+    /// Exit code, and a text for the [`Notes`] unless all went well.
+    fn exit(self) -> (i32, Option<String>);
+}
+
+impl Answer for i32 {
+    fn exit(self) -> (i32, Option<String>) {
+        let text = (self != 0).then(|| format!("exits with {self}"));
+        (self, text)
+    }
+}
+
+/// Of a child that nobody asks how it ended.
+impl Answer for () {
+    fn exit(self) -> (i32, Option<String>) {
+        (0, None)
+    }
+}
+
+/// Exit code of a child, whose failure is noted with the place that made it.
+pub fn answered(answer: impl Answer, born: &Location) -> i32 {
+    let (code, text) = answer.exit();
+    if let Some(text) = text {
+        let me = sys::getpid();
+        note(&format!(
+            "process {me} of {}:{}: {text}",
+            born.file(),
+            born.line()
+        ));
+    }
+    code
+}
+
+/// Bytes for what children say.
+const NOTES_BYTES: usize = 8192 - std::mem::size_of::<AtomicUsize>();
+
+/// What failing children say, in memory that a test shares with every process below it. What finds no room is left out.
+pub struct Notes {
+    used: AtomicUsize,
+    text: [AtomicU8; NOTES_BYTES],
+}
+
+/// Where notes go to; null: to the output.
+static NOTES: AtomicPtr<Notes> = AtomicPtr::new(std::ptr::null_mut());
+
+impl Notes {
+    /// An empty page, shared with processes that are forked from now on.
+    pub fn new() -> Sys<&'static Notes> {
+        let at = sys::map(std::mem::size_of::<Notes>(), 3, libc::MAP_SHARED)?;
+        // SAFETY: fresh shared pages, large and aligned enough, unmapped by `close` only; zeroes are valid atomics.
+        Ok(unsafe { &*(at as *const Notes) })
+    }
+
+    /// Has [`note`] write here, in processes that are forked from now on too.
+    pub fn collect(&'static self) {
+        NOTES.store(std::ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// What was noted, one a line.
+    pub fn text(&self) -> String {
+        let used = self.used.load(Ordering::SeqCst).min(NOTES_BYTES);
+        let bytes = self.text.iter().take(used);
+        let bytes: Vec<u8> = bytes.map(|b| b.load(Ordering::Relaxed)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Adds a line, whoever else does the same.
+    pub fn add(&self, line: &str) {
+        let at = self.used.fetch_add(line.len() + 1, Ordering::SeqCst);
+        let place = self.text.iter().skip(at);
+        for (to, from) in place.zip(line.bytes().chain([b'\n'])) {
+            to.store(from, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the page away. Nobody may be writing any more.
+    pub fn close(&'static self) {
+        NOTES.store(std::ptr::null_mut(), Ordering::Relaxed);
+        let _ = sys::unmap(
+            std::ptr::from_ref(self) as usize,
+            std::mem::size_of::<Notes>(),
+        );
+    }
+}
+
+/// Has the test's report say `line` if the test fails; without a test it is printed.
+pub fn note(line: &str) {
+    // SAFETY: null, or a page that stays mapped as long as anybody may write to it.
+    match unsafe { NOTES.load(Ordering::Relaxed).as_ref() } {
+        Some(notes) => notes.add(line),
+        None => println!("# {line}"),
+    }
+}
+
 impl Kid {
-    /// Forks a child that runs `f` and exits with what it returns. It dies with its parent.
-    pub fn spawn(f: impl FnOnce() -> i32) -> Sys<Kid> {
+    /// Forks a child that runs `f` and exits with what it answers; what went wrong is noted. It dies with its parent.
+    #[track_caller]
+    pub fn spawn<A: Answer>(f: impl FnOnce() -> A) -> Sys<Kid> {
+        let born = Location::caller();
+        Kid::fork(|| answered(f(), born))
+    }
+
+    /// [`Kid::spawn`] of one whose exit code is no failure, or is told by other means.
+    pub fn fork(f: impl FnOnce() -> i32) -> Sys<Kid> {
         // SAFETY: this program is single-threaded wherever it forks, so the child may use everything.
         match unsafe { libc::fork() } {
             -1 => Err(Errno::last()),
@@ -94,12 +197,16 @@ pub fn decode(status: i32) -> Option<Ended> {
     }
 }
 
+/// What each time limit is multiplied by at least: tests give what is enough on an idle host, and no host need be idle. A limit that
+/// is not reached costs nothing.
+const BUSY_HOST: u32 = 3;
+
 /// What time limits are multiplied by; see [`patient`].
-static PATIENCE: AtomicU32 = AtomicU32::new(1);
+static PATIENCE: AtomicU32 = AtomicU32::new(BUSY_HOST);
 
 /// Multiplies the limit of every wait in this process and those that it forks from now on: for a kernel that is slow.
 pub fn set_patience(factor: u32) {
-    PATIENCE.store(factor, Ordering::Relaxed);
+    PATIENCE.store(factor * BUSY_HOST, Ordering::Relaxed);
 }
 
 /// A time limit as it is on this kernel.
@@ -315,6 +422,27 @@ impl Drop for IoMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failing_child_says_why() {
+        let notes = Notes::new().expect("memory");
+        notes.collect();
+        let ended = |mut kid: Kid| kid.join();
+        let silent = Kid::spawn(|| 7).map(ended);
+        let inner = Kid::spawn(|| Kid::spawn(|| 3).ok().and_then(ended).map_or(9, |_| 0));
+        assert_eq!(silent, Ok(Some(Ended::Exit(7))));
+        assert_eq!(inner.map(ended), Ok(Some(Ended::Exit(0))));
+        let text = notes.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with(": exits with 7"), "{text}");
+        assert!(lines[1].ends_with(": exits with 3"), "{text}");
+        assert!(lines.iter().all(|l| l.contains("src/proc.rs:")), "{text}");
+        // What is too long does not run over.
+        notes.add(&"x".repeat(2 * NOTES_BYTES));
+        notes.add("lost");
+        assert_eq!(notes.text().len(), NOTES_BYTES);
+        notes.close();
+    }
 
     #[test]
     fn io_text_is_read() {

@@ -51,7 +51,7 @@ pub fn main() -> i32 {
 /// What was printed that the text does not say.
 pub fn run(text: &'static str, folder: &str, path: &str) -> Result<usize, String> {
     let steps = steps(text);
-    let somebody = Kid::spawn(|| loop {
+    let somebody = Kid::spawn::<()>(|| loop {
         nap(1000);
     });
     let somebody = somebody.map_err(|e| format!("no process: {e}"))?;

@@ -58,7 +58,7 @@ pub struct Boot {
     /// A text that the kernel's first complaint must contain, in a boot that provokes it: to see that it would be seen.
     #[serde(default)]
     pub complaint: Option<String>,
-    /// Seconds after which QEMU is killed and the run has failed.
+    /// Seconds that are enough on an idle host; some times that, and QEMU is killed and the run has failed.
     #[serde(default = "minutes")]
     pub time_limit: u64,
     /// The program reports in KTAP. If not, the boot counts as one test.

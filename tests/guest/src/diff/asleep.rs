@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn each_sleep_is_another_one() {
         let board = Board::new().unwrap();
-        let kid = Kid::spawn(|| loop {
+        let kid = Kid::spawn::<()>(|| loop {
             let word = &board.flags[0];
             match word.load(Ordering::SeqCst) {
                 // Busy, but never asleep.

@@ -124,13 +124,20 @@ fn full_nonblocking(lab: &Lab) -> Res {
     lab.fast_again(&rig.p)
 }
 
+/// A write of all of it.
+fn writes(w: i32, data: &[u8]) -> Res {
+    same!(sys::write(w, data), Ok(data.len()), "write");
+    Ok(())
+}
+
 fn full_blocking(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let n = fill(&rig.p)?;
     let (r, me) = (rig.p.r, sys::getpid());
-    let mut kid = Kid::spawn(|| {
-        let mut page = [0; 4096];
-        i32::from(!(await_sleep(me) && sys::read(r, &mut page) == Ok(4096)))
+    let mut kid = Kid::spawn(|| -> Res {
+        ensure!(await_sleep(me), "the writer does not sleep");
+        same!(sys::read(r, &mut [0; 4096]), Ok(4096), "read");
+        Ok(())
     })?;
     lab.slow(rig.p.w, Write, 1, || {
         same!(
@@ -149,7 +156,7 @@ fn read_from_full_wakes_writer(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let n = fill(&rig.p)?;
     let w = rig.p.w;
-    let mut kid = Kid::spawn(|| i32::from(sys::write(w, b"waited") != Ok(6)))?;
+    let mut kid = Kid::spawn(|| writes(w, b"waited"))?;
     ensure!(await_sleep(kid.pid), "the writer does not sleep");
     lab.slow(rig.p.r, Read, 1, || {
         let mut page = [0; 4096];
@@ -185,7 +192,10 @@ fn empty_nonblocking(lab: &Lab) -> Res {
 fn empty_blocking(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let (w, me) = (rig.p.w, sys::getpid());
-    let mut kid = Kid::spawn(|| i32::from(!(await_sleep(me) && sys::write(w, b"late") == Ok(4))))?;
+    let mut kid = Kid::spawn(|| -> Res {
+        ensure!(await_sleep(me), "the reader does not sleep");
+        writes(w, b"late")
+    })?;
     lab.slow(rig.p.r, Read, 1, || expect_of(rig.p.r, 100, b"late"))?;
     same!(kid.wait(SOON), Some(Ended::Exit(0)), "the writer");
     lab.fast_again(&rig.p)
@@ -195,10 +205,7 @@ fn blocked_reader_is_woken(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let r = rig.p.r;
     for round in 0..20u8 {
-        let mut kid = Kid::spawn(|| {
-            let mut b = [0; 8];
-            i32::from(!(sys::read(r, &mut b) == Ok(2) && b[..2] == [round, 9]))
-        })?;
+        let mut kid = Kid::spawn(|| expect_of(r, 8, &[round, 9]))?;
         ensure!(await_sleep(kid.pid), "the reader does not sleep");
         lab.slow(rig.p.w, Write, 1, || {
             same!(sys::write(rig.p.w, &[round, 9]), Ok(2), "write");

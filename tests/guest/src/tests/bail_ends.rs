@@ -29,17 +29,15 @@ fn no_readers_sigpipe(lab: &Lab) -> Res {
         Ok(())
     })?;
     // With the default action the process must die of it.
-    let mut kid = Kid::spawn(|| {
+    let mut kid = Kid::spawn(|| -> Res {
         // SAFETY: sets a default action.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-        let Ok(_me) = lab.attach() else { return 9 };
-        let Ok(mut p) = Pipe::new(0) else { return 9 };
-        if lab.warm(&p).is_err() {
-            return 9;
-        }
+        let _me = lab.attach()?;
+        let mut p = Pipe::new(0)?;
+        lab.warm(&p)?;
         p.close_read();
         let _ = sys::write(p.w, b"x");
-        0
+        Ok(())
     })?;
     same!(
         kid.wait(SOON),
@@ -234,12 +232,13 @@ fn contended_mutex(lab: &Lab) -> Res {
         skip!("no userfaultfd (errno {})", board.word(0));
     }
     board.put(1, sys::getpid() as u64);
-    let mut releaser = Kid::spawn(|| {
+    let mut releaser = Kid::spawn(|| -> Res {
         // The tested process sleeps on the mutex now; let the holder go on.
         let me = board.word(1) as i32;
         let asleep = await_sleep(me);
         board.raise(1, 1);
-        i32::from(!asleep)
+        ensure!(asleep, "{me} does not sleep");
+        Ok(())
     })?;
     lab.slow(rig.p.w, Write, 1, || {
         same!(

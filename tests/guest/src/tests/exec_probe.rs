@@ -1,6 +1,6 @@
 //! The program that [`super::task`] executes in place of an attached process.
 
-use super::lab::{echo, expect_of, Lab};
+use super::lab::{echo, expect_of, Lab, Res};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use std::ffi::CString;
@@ -34,21 +34,19 @@ pub fn main(mode: &str, r: i32, w: i32) -> i32 {
         uncounted: false,
         stock: mode == "stock",
     };
+    crate::proc::answered(all_is_there(&lab, r, w), std::panic::Location::caller())
+}
+
+fn all_is_there(lab: &Lab, r: i32, w: i32) -> Res {
     let p = Pipe { r, w };
-    if expect_of(r, 100, b"heirloom").is_err() {
-        return 11;
+    expect_of(r, 100, b"heirloom")?;
+    echo(r, w, b"new program")?;
+    if !lab.stock {
+        sysfs::state(sys::getpid())?;
     }
-    if echo(r, w, b"new program").is_err() {
-        return 12;
+    lab.fast_again(&p)?;
+    if !lab.stock {
+        sysfs::detach(sys::getpid())?;
     }
-    if !lab.stock && sysfs::state(sys::getpid()).is_err() {
-        return 13;
-    }
-    if lab.fast_again(&p).is_err() {
-        return 14;
-    }
-    if !lab.stock && sysfs::detach(sys::getpid()).is_err() {
-        return 15;
-    }
-    i32::from(echo(r, w, b"detached").is_err()) * 16
+    echo(r, w, b"detached")
 }

@@ -369,14 +369,22 @@ fn copy_on_write(lab: &Lab) -> Res {
     let at = sys::map(4096, 3, libc::MAP_PRIVATE | libc::MAP_POPULATE)?;
     // SAFETY: our page.
     unsafe { std::ptr::write_bytes(at as *mut u8, b'o', 4096) };
-    let mut kid = crate::proc::Kid::spawn(|| {
-        crate::proc::nap(200);
+    let board = crate::proc::Board::new()?;
+    let mut kid = crate::proc::Kid::spawn(|| -> Res {
+        ensure!(board.await_flag(0, 1), "the parent does not read");
         // SAFETY: our copy of the page.
         let page = unsafe { std::slice::from_raw_parts(at as *const u8, 4096) };
-        i32::from(!page.iter().all(|b| *b == b'o'))
+        let wrong = page.iter().position(|b| *b != b'o');
+        same!(
+            wrong,
+            None,
+            "a byte of the child's page that is the parent's"
+        );
+        Ok(())
     })?;
     // Shared with the child now: the first read into it must make a copy.
     echo_to(&rig, at, b"parent only")?;
+    board.raise(0, 1);
     same!(
         kid.wait(std::time::Duration::from_secs(10)),
         Some(crate::proc::Ended::Exit(0)),

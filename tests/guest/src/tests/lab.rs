@@ -17,6 +17,17 @@ pub enum Stop {
 /// Result of a test and of its parts.
 pub type Res<T = ()> = Result<T, Stop>;
 
+/// A child fails as a test does; the text goes to the report of the test that it belongs to.
+impl crate::proc::Answer for Res {
+    fn exit(self) -> (i32, Option<String>) {
+        match self {
+            Ok(()) => (0, None),
+            Err(Stop::Fail(text)) => (1, Some(text)),
+            Err(Stop::Skip(text)) => (4, Some(text)),
+        }
+    }
+}
+
 impl From<Errno> for Stop {
     #[track_caller]
     fn from(e: Errno) -> Stop {
@@ -62,8 +73,9 @@ macro_rules! skip {
     };
 }
 
-/// How often a fast case may be disturbed (a timer that left work for the way out) before it counts as failed.
-const ROUNDS: usize = 12;
+/// How often a fast case may be disturbed (a timer that left work for the way out) before it counts as failed. The less of a CPU
+/// the host gives to the guest, the more ticks come between two instructions.
+pub const ROUNDS: usize = 60;
 
 /// The surroundings of one test.
 #[derive(Clone, Copy)]

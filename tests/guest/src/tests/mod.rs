@@ -43,7 +43,7 @@ mod watch;
 mod wx;
 
 use crate::ktap::{Outcome, Report};
-use crate::proc::{self, Ended, Kid};
+use crate::proc::{self, Ended, Kid, Notes};
 use crate::{sys, sysfs};
 use lab::{Lab, Res, Stop};
 use std::time::{Duration, Instant};
@@ -291,47 +291,46 @@ pub fn load_if_missing() -> Result<(), String> {
     Ok(())
 }
 
-/// Space for what a test says about its failure.
-const MESSAGE_BYTES: usize = 4096;
+/// What a test exits with that was skipped.
+const SKIPPED: i32 = 4;
 
 /// Runs a test in a child in its own process group and judges how it ended.
 fn run_one(t: &Test, lab: &Lab) -> Outcome {
-    let Ok(at) = sys::map(MESSAGE_BYTES, 3, libc::MAP_SHARED) else {
+    let (Ok(said), Ok(notes)) = (Notes::new(), Notes::new()) else {
         return Outcome::Fail("no shared memory for the result".into());
     };
-    let kid = Kid::spawn(|| {
+    notes.collect();
+    let kid = Kid::fork(|| {
         // SAFETY: no pointer; the group is what the runner ends a hanging test by.
         unsafe { libc::setpgid(0, 0) };
-        match (t.run)(lab) {
-            Ok(()) => 0,
-            Err(stop) => {
-                let (code, text) = match stop {
-                    Stop::Fail(text) => (1, text),
-                    Stop::Skip(text) => (4, text),
-                };
-                let n = text.len().min(MESSAGE_BYTES - 1);
-                // SAFETY: the mapping is ours, shared with the runner, and large enough.
-                unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), at as *mut u8, n) };
-                code
-            }
-        }
+        let (code, text) = match (t.run)(lab) {
+            Ok(()) => return 0,
+            Err(Stop::Fail(text)) => (1, text),
+            Err(Stop::Skip(text)) => (SKIPPED, text),
+        };
+        said.add(&text);
+        code
     });
     let outcome = match kid {
-        Ok(mut kid) => judge(&mut kid, t, at),
+        Ok(mut kid) => judge(&mut kid, t, said, notes),
         Err(e) => Outcome::Fail(format!("fork: {e}")),
     };
-    let _ = sys::unmap(at, MESSAGE_BYTES);
+    said.close();
+    notes.close();
     outcome
 }
 
-fn judge(kid: &mut Kid, t: &Test, at: usize) -> Outcome {
+/// `said` is by the test itself, `notes` are by what it forked.
+fn judge(kid: &mut Kid, t: &Test, said: &Notes, notes: &Notes) -> Outcome {
+    let fail = |why: String| Outcome::Fail(format!("{}\n{}", why.trim_end(), notes.text()));
     let ended = kid.wait(Duration::from_secs(t.limit));
     let outcome = match ended {
         Some(Ended::Exit(0)) => Outcome::Pass,
-        Some(Ended::Exit(4)) => Outcome::Skip(message(at)),
-        Some(Ended::Exit(_)) => Outcome::Fail(message(at)),
-        Some(Ended::Signal(n)) => Outcome::Fail(format!("ended by signal {n}")),
-        None => Outcome::Fail(format!(
+        Some(Ended::Exit(SKIPPED)) => Outcome::Skip(said.text().trim_end().to_owned()),
+        Some(Ended::Exit(code)) if said.text().is_empty() => fail(format!("exits with {code}")),
+        Some(Ended::Exit(_)) => fail(said.text()),
+        Some(Ended::Signal(n)) => fail(format!("ended by signal {n}")),
+        None => fail(format!(
             "no end after {} s\n{}",
             proc::patient(Duration::from_secs(t.limit)).as_secs(),
             where_they_hang(kid.pid)
@@ -356,13 +355,6 @@ fn end_group(kid: &mut Kid) {
         let got = unsafe { libc::waitpid(-group, &mut status, libc::WNOHANG) };
         (got < 0).then_some(())
     });
-}
-
-fn message(at: usize) -> String {
-    // SAFETY: `at` is a mapping of MESSAGE_BYTES zeroed bytes that nobody writes any more.
-    let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, MESSAGE_BYTES) };
-    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
 }
 
 /// Where the processes of a hanging test are, for the report.

@@ -2,7 +2,7 @@
 
 use super::lab::{echo, expect_of, Lab, Res};
 use super::trace::Looper;
-use crate::proc::{await_sleep, nap, patient, poll_until, Board, Ended, Kid};
+use crate::proc::{await_sleep, nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::{area, ensure, same, skip};
@@ -123,17 +123,12 @@ fn rmmod_while_sleeping(lab: &Lab) -> Res {
         let board = Board::new()?;
         let p = Pipe::new(0)?;
         let (r, w) = (p.r, p.w);
-        let mut kid = Kid::spawn(|| {
-            let Ok(me) = lab.attach() else { return 9 };
-            std::mem::forget(me);
-            if lab.warm(&p).is_err() {
-                return 8;
-            }
+        let mut kid = Kid::spawn(|| -> Res {
+            std::mem::forget(lab.attach()?);
+            lab.warm(&p)?;
             board.raise(0, 1);
-            if expect_of(r, 10, &[round]).is_err() {
-                return 1;
-            }
-            i32::from((0..50u8).any(|i| echo(r, w, &[i]).is_err())) * 2
+            expect_of(r, 10, &[round])?;
+            (0..50u8).try_for_each(|i| echo(r, w, &[i]))
         })?;
         ensure!(
             board.await_flag(0, 1) && await_sleep(kid.pid),
@@ -153,24 +148,20 @@ fn rmmod_while_exiting(lab: &Lab) -> Res {
     // Two processes that make processes that attach themselves, work and end, all the time.
     let mut makers = Vec::new();
     for _ in 0..2 {
-        makers.push(Kid::spawn(|| {
+        makers.push(Kid::spawn(|| -> Res {
             while board.flag(0) == 0 {
-                let Ok(mut kid) = Kid::spawn(|| {
+                let mut kid = Kid::spawn(|| -> Res {
                     let _ = sysfs::attach(sys::getpid());
-                    let Ok(p) = Pipe::new(0) else { return 1 };
-                    i32::from((0..10u8).any(|i| echo(p.r, p.w, &[i, 9]).is_err()))
-                }) else {
-                    return 3;
-                };
-                if kid.wait(SOON) != Some(Ended::Exit(0)) {
-                    return 2;
-                }
+                    let p = Pipe::new(0)?;
+                    (0..10u8).try_for_each(|i| echo(p.r, p.w, &[i, 9]))
+                })?;
+                same!(kid.wait(SOON), Some(Ended::Exit(0)), "a process");
                 board.add(0, 1);
             }
-            0
+            Ok(())
         })?);
     }
-    for _ in 0..15 {
+    for _ in (0..).take_while(|round| *round < 15 || board.word(0) <= 10) {
         load()?;
         nap(4);
         // Somebody may have a file of the module open at this very moment, but not for long.
@@ -186,7 +177,6 @@ fn rmmod_while_exiting(lab: &Lab) -> Res {
     for m in &mut makers {
         same!(m.wait(SOON), Some(Ended::Exit(0)), "a maker of processes");
     }
-    ensure!(board.word(0) > 10, "only {} processes lived", board.word(0));
     Ok(())
 }
 
@@ -309,20 +299,17 @@ fn enabled_storm(lab: &Lab) -> Res {
 fn detach_while_threads_are_born(lab: &Lab) -> Res {
     needs_module(lab)?;
     let board = Board::new()?;
-    let mut kid = Kid::spawn(|| {
+    let mut kid = Kid::spawn(|| -> Res {
         while board.flag(0) == 0 {
             for _ in 0..50 {
-                if std::thread::spawn(|| ()).join().is_err() {
-                    return 1;
-                }
+                ensure!(std::thread::spawn(|| ()).join().is_ok(), "a thread");
             }
         }
-        0
+        Ok(())
     })?;
-    let time = patient(Duration::from_secs(4));
-    let until = Instant::now() + time;
+    let until = Instant::now() + Duration::from_secs(4);
     let mut rounds = 0;
-    while Instant::now() < until {
+    while Instant::now() < until || rounds <= 50 {
         same!(
             sysfs::attach(kid.pid).map(|_| ()),
             Ok(()),
@@ -336,7 +323,6 @@ fn detach_while_threads_are_born(lab: &Lab) -> Res {
         );
         rounds += 1;
     }
-    ensure!(rounds > 50, "only {rounds} rounds in {time:?}");
     board.raise(0, 1);
     same!(
         kid.wait(SOON),
@@ -349,21 +335,17 @@ fn detach_while_threads_are_born(lab: &Lab) -> Res {
 fn attach_while_forking(lab: &Lab) -> Res {
     needs_module(lab)?;
     let board = Board::new()?;
-    let mut kid = Kid::spawn(|| {
-        let Ok(p) = Pipe::new(0) else { return 9 };
+    let mut kid = Kid::spawn(|| -> Res {
+        let p = Pipe::new(0)?;
         let mut i = 0u8;
         while board.flag(0) == 0 {
             i = i.wrapping_add(1);
-            let end = Kid::spawn(|| i32::from(echo(p.r, p.w, &[i, 1]).is_err()))
-                .map(|mut k| k.wait(SOON));
-            if end != Ok(Some(Ended::Exit(0))) {
-                return 1;
-            }
-            if std::thread::spawn(move || i).join().is_err() || echo(p.r, p.w, &[i, 2]).is_err() {
-                return 2;
-            }
+            let mut child = Kid::spawn(|| echo(p.r, p.w, &[i, 1]))?;
+            same!(child.wait(SOON), Some(Ended::Exit(0)), "its child");
+            ensure!(std::thread::spawn(move || i).join().is_ok(), "a thread");
+            echo(p.r, p.w, &[i, 2])?;
         }
-        0
+        Ok(())
     })?;
     for i in 0..100 {
         same!(sysfs::attach(kid.pid).map(|_| ()), Ok(()), "attach {i}");

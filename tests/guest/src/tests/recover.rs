@@ -45,15 +45,11 @@ impl Victim {
     /// Attached, specialised, waiting for [`Victim::fault`].
     fn start(lab: &Lab, call: Call, count: usize) -> Res<Victim> {
         let (pipe, board) = (Pipe::new(0)?, Board::new()?);
-        let kid = Kid::spawn(|| {
-            let Ok(_me) = lab.attach() else { return 9 };
-            if lab.warm(&pipe).is_err() {
-                return 8;
-            }
+        let kid = Kid::spawn(|| -> Res {
+            let _me = lab.attach()?;
+            lab.warm(&pipe)?;
             board.raise(0, 1);
-            if !board.await_flag(1, 1) {
-                return 7;
-            }
+            ensure!(board.await_flag(1, 1), "nobody tells it to go on");
             let mut buffer = [0x5au8; 4096];
             // A timer may send a call to the stock path.
             for _ in 0..50 {
@@ -62,12 +58,13 @@ impl Victim {
                     Call::Read => sys::write(pipe.w, b"ten bytes!")
                         .and_then(|_| sys::read_at(pipe.r, buffer.as_mut_ptr() as usize, count)),
                 };
-                let drained = call == Call::Read || sys::read(pipe.r, &mut buffer).is_ok();
-                if done.is_err() || !drained {
-                    return 6;
+                done?;
+                if call == Call::Write {
+                    sys::read(pipe.r, &mut buffer)?;
                 }
             }
-            5
+            ensure!(false, "no call faults");
+            Ok(())
         })?;
         let victim = Victim {
             kid,
@@ -302,9 +299,10 @@ fn dies_with_the_mutex(lab: &Lab) -> Res {
     panic_on_oops(false)?;
     let mut victim = Victim::start(lab, Call::Write, WITH_MUTEX)?;
     let (board, w) = (victim.board, victim.pipe.w);
-    let other = Kid::spawn(|| {
-        let go = board.await_flag(2, 1);
-        i32::from(!go || sys::write(w, b"?").is_err())
+    let other = Kid::spawn(|| -> Res {
+        ensure!(board.await_flag(2, 1), "nobody tells it to go on");
+        sys::write(w, b"?")?;
+        Ok(())
     })?;
     victim.leave_the_pipe();
     victim.fault();

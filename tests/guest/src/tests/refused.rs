@@ -29,9 +29,9 @@ fn says_why(_: &Lab) -> Res {
 }
 
 fn attach_is_refused(_: &Lab) -> Res {
-    let kid = Kid::spawn(|| {
-        crate::proc::nap(10_000);
-        0
+    // It is there until it is ended.
+    let kid = Kid::spawn::<()>(|| loop {
+        crate::proc::nap(1000);
     })?;
     for pid in [sys::getpid(), kid.pid] {
         same!(

@@ -334,9 +334,9 @@ fn kept_over_tail_wakeup(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let r = rig.p.r;
     for _ in 0..5 {
-        let mut kid = crate::proc::Kid::spawn(|| {
-            let mut b = [0; 4];
-            i32::from(sys::read(r, &mut b) != Ok(4))
+        let mut kid = crate::proc::Kid::spawn(|| -> Res {
+            same!(sys::read(r, &mut [0; 4]), Ok(4), "read");
+            Ok(())
         })?;
         ensure!(
             crate::proc::await_sleep(kid.pid),

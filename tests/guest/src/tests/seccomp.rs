@@ -86,19 +86,15 @@ fn seccomp_trap(lab: &Lab) -> Res {
 }
 
 fn seccomp_kill(lab: &Lab) -> Res {
-    let mut kid = Kid::spawn(|| {
-        let Ok(rig) = lab.rig() else { return 9 };
-        if sys::install_filter(&filter(
+    let mut kid = Kid::spawn(|| -> Res {
+        let rig = lab.rig()?;
+        sys::install_filter(&filter(
             libc::SYS_write,
             rig.p.w,
             libc::SECCOMP_RET_KILL_PROCESS,
-        ))
-        .is_err()
-        {
-            return 8;
-        }
+        ))?;
         let _ = sys::write(rig.p.w, b"last");
-        0
+        Ok(())
     })?;
     same!(
         kid.wait(SOON),

@@ -1,7 +1,7 @@
 //! Several processes on one pipe, attached or not.
 
 use super::lab::{noise, Lab, Res};
-use crate::proc::{await_sleep, Board, Ended, Kid};
+use crate::proc::{await_sleep, patient, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
 use crate::{area, ensure, same};
@@ -16,18 +16,12 @@ area!("share":
 
 const SOON: Duration = Duration::from_secs(40);
 
-/// Runs `f` in a child, attached if wanted; its exit code is 0 if `f` says true.
-fn worker<'a>(lab: &'a Lab, attached: bool, f: impl FnOnce() -> bool + 'a) -> Res<Kid> {
-    Ok(Kid::spawn(move || {
-        let me = if attached {
-            lab.attach().map(Some)
-        } else {
-            Ok(None)
-        };
-        match me {
-            Ok(_me) => i32::from(!f()),
-            Err(_) => 9,
-        }
+/// Runs `f` in a child, attached if wanted.
+#[track_caller]
+fn worker<'a>(lab: &'a Lab, attached: bool, f: impl FnOnce() -> Res + 'a) -> Res<Kid> {
+    Ok(Kid::spawn(move || -> Res {
+        let _me = attached.then(|| lab.attach()).transpose()?;
+        f()
     })?)
 }
 
@@ -38,40 +32,53 @@ fn ended_well(kids: &mut [Kid]) -> Res {
     Ok(())
 }
 
-fn write_all(w: i32, mut data: &[u8]) -> bool {
+fn write_all(w: i32, mut data: &[u8]) -> Res {
     while !data.is_empty() {
-        match sys::write(w, data) {
-            Ok(n) => data = data.get(n..).unwrap_or_default(),
-            Err(_) => return false,
-        }
+        let n = sys::write(w, data)?;
+        data = data.get(n..).unwrap_or_default();
     }
-    true
+    Ok(())
 }
 
-fn read_all(r: i32, data: &mut [u8]) -> bool {
+fn read_all(r: i32, data: &mut [u8]) -> Res {
     let mut at = 0;
     while at < data.len() {
-        match sys::read(r, data.get_mut(at..).unwrap_or_default()) {
-            Ok(0) | Err(_) => return false,
-            Ok(n) => at += n,
-        }
+        let n = sys::read(r, data.get_mut(at..).unwrap_or_default())?;
+        ensure!(n > 0, "end of file after {at} bytes");
+        at += n;
     }
-    true
+    Ok(())
+}
+
+/// Reads as many bytes as `want` has, which they must be; `round` is for the message.
+fn read_these(r: i32, want: &[u8], round: u64) -> Res {
+    let mut got = vec![0; want.len()];
+    read_all(r, &mut got)?;
+    let wrong = got.iter().zip(want).position(|(a, b)| a != b);
+    same!(wrong, None, "a wrong byte in round {round}");
+    Ok(())
+}
+
+/// A write of all of it by one call.
+fn writes(w: i32, data: &[u8]) -> Res {
+    same!(sys::write(w, data), Ok(data.len()), "write");
+    Ok(())
 }
 
 fn ping_pong(lab: &Lab, attached: [bool; 2], rounds: u64) -> Res {
     let (there, back) = (Pipe::new(0)?, Pipe::new(0)?);
     let a = worker(lab, attached[0], || {
-        (0..rounds).all(|i| {
+        (0..rounds).try_for_each(|i| {
             let data = noise(i, 1 + (i % 100) as usize);
-            let mut got = vec![0; data.len()];
-            write_all(there.w, &data) && read_all(back.r, &mut got) && got == data
+            write_all(there.w, &data)?;
+            read_these(back.r, &data, i)
         })
     })?;
     let b = worker(lab, attached[1], || {
-        (0..rounds).all(|i| {
-            let mut got = vec![0; 1 + (i % 100) as usize];
-            read_all(there.r, &mut got) && got == noise(i, got.len()) && write_all(back.w, &got)
+        (0..rounds).try_for_each(|i| {
+            let data = noise(i, 1 + (i % 100) as usize);
+            read_these(there.r, &data, i)?;
+            write_all(back.w, &data)
         })
     })?;
     ended_well(&mut [a, b])
@@ -97,38 +104,31 @@ fn stream(lab: &Lab, attached: [bool; 2]) -> Res {
             let n = n.min(TOTAL - at);
             let data: Vec<u8> = (at..at + n).map(|i| ((i * 31) >> 3) as u8).collect();
             sum += n as u64;
-            if !write_all(p.w, &data) {
-                return false;
-            }
+            write_all(p.w, &data)?;
             at += n;
             if at == TOTAL {
                 break;
             }
         }
-        sum == TOTAL as u64
+        same!(sum, TOTAL as u64, "bytes");
+        Ok(())
     })?;
     let reader = worker(lab, attached[1], || {
         let mut at = 0;
         let mut b = vec![0; 4096];
         for n in sizes().skip(17) {
             let n = n.min(TOTAL - at);
-            let Ok(k) = sys::read_at(p.r, b.as_mut_ptr() as usize, n).map(|k| k.min(n)) else {
-                return false;
-            };
-            if k == 0
-                || b.iter()
-                    .take(k)
-                    .enumerate()
-                    .any(|(i, v)| *v != (((at + i) * 31) >> 3) as u8)
-            {
-                return false;
-            }
+            let k = sys::read_at(p.r, b.as_mut_ptr() as usize, n)?;
+            ensure!((1..=n).contains(&k), "read of {n} bytes at {at}: {k}");
+            let mut bytes = b.iter().take(k).enumerate();
+            let wrong = bytes.find(|(i, v)| **v != (((at + i) * 31) >> 3) as u8);
+            same!(wrong, None, "a wrong byte behind {at}");
             at += k;
             if at == TOTAL {
                 break;
             }
         }
-        true
+        Ok(())
     })?;
     ended_well(&mut [writer, reader])?;
     same!(sys::fionread(p.r), Ok(0), "bytes left");
@@ -157,14 +157,14 @@ fn several_writers(lab: &Lab) -> Res {
     for k in 0..4u8 {
         let w = p.w;
         kids.push(worker(lab, k != 3, move || {
-            (0..RECORDS).all(|i| sys::write(w, &[k, i as u8, !(i as u8), k ^ 0x5a]) == Ok(4))
+            (0..RECORDS).try_for_each(|i| writes(w, &[k, i as u8, !(i as u8), k ^ 0x5a]))
         })?);
     }
     let mut next = [0usize; 4];
     let mut record = [0u8; 4];
     let _me = lab.attach()?;
     for _ in 0..4 * RECORDS {
-        ensure!(read_all(p.r, &mut record), "read");
+        read_all(p.r, &mut record)?;
         let k = usize::from(record[0]);
         ensure!(
             k < 4 && record[3] == record[0] ^ 0x5a && record[2] == !record[1],
@@ -187,22 +187,20 @@ fn writers_and_readers_compete(lab: &Lab) -> Res {
     let mut readers = Vec::new();
     for k in 0..2u64 {
         writers.push(worker(lab, true, move || {
-            (0..WRITES).all(|i| {
+            (0..WRITES).try_for_each(|i| {
                 let v = (i * 7 + k) as u8;
                 board.add(0, u64::from(v) * 2);
-                sys::write(w, &[v, v]) == Ok(2)
+                writes(w, &[v, v])
             })
         })?);
         readers.push(worker(lab, true, move || loop {
             let mut b = [0u8; 33];
-            match sys::read(r, &mut b) {
-                Ok(0) => return true,
-                Ok(n) => {
-                    board.add(1, b.iter().take(n).map(|v| u64::from(*v)).sum());
-                    board.add(2, n as u64);
-                }
-                Err(_) => return false,
+            let n = sys::read(r, &mut b)?;
+            if n == 0 {
+                return Ok(());
             }
+            board.add(1, b.iter().take(n).map(|v| u64::from(*v)).sum());
+            board.add(2, n as u64);
         })?);
     }
     ended_well(&mut writers)?;
@@ -228,41 +226,40 @@ fn two_processes_same_numbers(lab: &Lab) -> Res {
     let mut kids = Vec::new();
     for k in 0..3u64 {
         kids.push(worker(lab, true, move || {
-            let Ok(p) = Pipe::new(0) else { return false };
-            (0..3000u64).all(|i| {
+            let p = Pipe::new(0)?;
+            (0..3000u64).try_for_each(|i| {
                 let data = noise(k * 100_000 + i, 1 + (i % 64) as usize);
-                let mut got = vec![0; data.len()];
                 if i % 64 == 0 {
                     std::thread::yield_now();
                 }
-                write_all(p.w, &data) && read_all(p.r, &mut got) && got == data
+                write_all(p.w, &data)?;
+                read_these(p.r, &data, i)
             })
         })?);
     }
     ended_well(&mut kids)
 }
 
+/// Waits until there is something to read, for ever.
+fn readable(fd: i32) -> Res {
+    let mut p = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let args = [&mut p as *mut libc::pollfd as usize, 1, usize::MAX];
+    same!(sys::sys(libc::SYS_poll, &args), Ok(1), "poll");
+    Ok(())
+}
+
 fn ping_pong_with_poll(lab: &Lab) -> Res {
     let (there, back) = (Pipe::new(libc::O_NONBLOCK)?, Pipe::new(libc::O_NONBLOCK)?);
-    let wait = |fd: i32| {
-        let mut p = libc::pollfd {
-            fd,
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        sys::sys(
-            libc::SYS_poll,
-            &[&mut p as *mut libc::pollfd as usize, 1, 10_000],
-        ) == Ok(1)
-    };
     let board = Board::new()?;
     let a = worker(lab, true, || {
-        let mut b = [0u8; 1];
-        let ok = (0..1000u64).all(|i| {
-            sys::write(there.w, &[i as u8]) == Ok(1)
-                && wait(back.r)
-                && sys::read(back.r, &mut b) == Ok(1)
-                && b[0] == !(i as u8)
+        let ok = (0..1000u64).try_for_each(|i| {
+            writes(there.w, &[i as u8])?;
+            readable(back.r)?;
+            read_these(back.r, &[!(i as u8)], i)
         });
         if !lab.stock {
             let me = sys::getpid();
@@ -275,11 +272,10 @@ fn ping_pong_with_poll(lab: &Lab) -> Res {
         "the first process does not wait"
     );
     let b = worker(lab, true, || {
-        let mut b = [0u8; 1];
-        (0..1000).all(|_| {
-            wait(there.r)
-                && sys::read(there.r, &mut b) == Ok(1)
-                && sys::write(back.w, &[!b[0]]) == Ok(1)
+        (0..1000).try_for_each(|i| {
+            readable(there.r)?;
+            read_these(there.r, &[i as u8], i)?;
+            writes(back.w, &[!(i as u8)])
         })
     })?;
     ended_well(&mut [a, b])?;
@@ -295,6 +291,8 @@ fn ping_pong_with_poll(lab: &Lab) -> Res {
 
 /// Rounds of [`falls_asleep`]: enough that the writer meets every step of the reader's way to sleep many times.
 const FALLS: u32 = 8000;
+/// Nobody who was woken takes so long to run.
+const NOT_WOKEN: Duration = Duration::from_secs(5);
 
 /// A reader on one CPU goes to sleep while the writer on the other one writes, a random moment after the reader has set out. If
 /// ever the write does not see the reader and the reader does not see the byte, nobody wakes it.
@@ -305,33 +303,24 @@ fn falls_asleep(lab: &Lab, polls: bool) -> Res {
     let (p, board) = (Pipe::new(0)?, Board::new()?);
     let (r, w) = (p.r, p.w);
     let mut reader = worker(lab, false, move || {
-        (1..=FALLS).all(|i| {
-            let mut b = [0u8];
+        (1..=FALLS).try_for_each(|i| {
             board.raise(0, i);
             if polls {
-                let mut p = libc::pollfd {
-                    fd: r,
-                    events: libc::POLLIN,
-                    revents: 0,
-                };
-                let args = [&mut p as *mut libc::pollfd as usize, 1, usize::MAX];
-                if sys::sys(libc::SYS_poll, &args) != Ok(1) {
-                    return false;
-                }
+                readable(r)?;
             }
-            sys::read(r, &mut b) == Ok(1) && b[0] == i as u8
+            read_these(r, &[i as u8], i.into())
         })
     })?;
     let mut writer = worker(lab, true, move || {
         let mut x = 88_172_645_463_325_252u64;
-        (1..=FALLS).all(|i| {
+        (1..=FALLS).try_for_each(|i| {
             let start = std::time::Instant::now();
             while board.flag(0) < i {
                 std::hint::spin_loop();
-                if start.elapsed() > Duration::from_secs(5) {
+                if start.elapsed() > patient(NOT_WOKEN) {
                     // Written long ago and still not read: it was not woken.
                     board.put(0, u64::from(i));
-                    return false;
+                    ensure!(false, "round {i} is not read");
                 }
             }
             x ^= x << 13;
@@ -341,7 +330,7 @@ fn falls_asleep(lab: &Lab, polls: bool) -> Res {
             for k in 0..x % 1200 {
                 std::hint::black_box(k);
             }
-            sys::write(w, &[i as u8]) == Ok(1)
+            writes(w, &[i as u8])
         })
     })?;
     let end = writer.wait(SOON);
@@ -373,23 +362,22 @@ fn others_want_the_mutex(lab: &Lab) -> Res {
     let (r, w) = (p.r, p.w);
     let mut asker = worker(lab, false, move || {
         while board.flag(0) == 0 {
-            if sys::fionread(r).is_err() {
-                return false;
-            }
+            sys::fionread(r)?;
             board.add(0, 1);
         }
-        true
+        Ok(())
     })?;
     let nothing = sys::map(4096, libc::PROT_NONE, libc::MAP_PRIVATE)?;
     let mut mover = worker(lab, true, move || {
-        let mut got = vec![0; 4096];
-        (0..2000).all(|i| {
+        // The other CPU may stand still for a while.
+        for i in (0..).take_while(|i| *i < 2000 || board.word(0) <= 100) {
             let data = noise(i, 4096);
-            sys::write_at(w, nothing, 4096) == Err(Errno::EFAULT)
-                && write_all(w, &data)
-                && read_all(r, &mut got)
-                && got == data
-        })
+            let fault = sys::write_at(w, nothing, 4096);
+            same!(fault, Err(Errno::EFAULT), "write from no memory");
+            write_all(w, &data)?;
+            read_these(r, &data, i)?;
+        }
+        Ok(())
     })?;
     let end = mover.wait(SOON);
     board.raise(0, 1);

@@ -32,7 +32,7 @@ fn stream(r: i32, w: i32, enough: impl Fn() -> bool) -> Res {
     let (start, mut rounds) = (Instant::now(), 0u64);
     while !enough() {
         ensure!(
-            start.elapsed() < Duration::from_secs(20),
+            start.elapsed() < crate::proc::patient(Duration::from_secs(20)),
             "too few signals came in {rounds} rounds"
         );
         for _ in 0..50 {
@@ -52,6 +52,8 @@ fn high_rate_timer(lab: &Lab) -> Res {
     done?;
     lab.fast_again(&rig.p)
 }
+
+const SOON: Duration = Duration::from_secs(30);
 
 fn from_another_process(lab: &Lab) -> Res {
     let rig = lab.rig()?;
@@ -138,18 +140,32 @@ fn handler_on_its_own_stack(lab: &Lab) -> Res {
     with_handler(lab, libc::SA_ONSTACK)
 }
 
+/// Whether a signal waits for a process (proc_pid_status(5)).
+fn is_pending(pid: i32) -> bool {
+    let status = sys::read_text(&format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut sets = status.lines().filter_map(|line| {
+        line.strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"))
+    });
+    sets.any(|set| u64::from_str_radix(set.trim(), 16) != Ok(0))
+}
+
 fn blocking_read_under_signal(lab: &Lab, flags: i32) -> Res<Result<usize, Errno>> {
     let rig = lab.rig()?;
     count_signals(libc::SIGUSR1, flags);
     let (me, w) = (sys::getpid(), rig.p.w);
-    let _kid = Kid::spawn(|| {
-        if !await_sleep(me) {
-            return 1;
-        }
+    let mut kid = Kid::spawn(|| -> Res {
+        ensure!(await_sleep(me), "the reader does not sleep");
         // SAFETY: signals the parent, which waits for this process.
         unsafe { libc::kill(me, libc::SIGUSR1) };
-        crate::proc::nap(50);
-        i32::from(sys::write(w, b"data") != Ok(4))
+        // The reader has left the pipe when it has taken the signal, and sleeps there again if it is to restart.
+        let taken = crate::proc::poll_until(SOON, || (!is_pending(me)).then_some(()));
+        ensure!(taken.is_some(), "the signal is not taken");
+        if flags == libc::SA_RESTART {
+            ensure!(await_sleep(me), "the reader does not sleep again");
+        }
+        same!(sys::write(w, b"data"), Ok(4), "write");
+        Ok(())
     })?;
     let mut b = [0; 10];
     let got = sys::read(rig.p.r, &mut b);
@@ -157,6 +173,11 @@ fn blocking_read_under_signal(lab: &Lab, flags: i32) -> Res<Result<usize, Errno>
     if got.is_err() {
         expect(rig.p.r, b"data")?;
     }
+    same!(
+        kid.wait(SOON),
+        Some(crate::proc::Ended::Exit(0)),
+        "the sender"
+    );
     lab.fast_again(&rig.p)?;
     Ok(got)
 }
@@ -182,28 +203,25 @@ fn restarts_blocking_read(lab: &Lab) -> Res {
 fn stop_and_continue(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let (me, board) = (sys::getpid(), Board::new()?);
-    let mut kid = Kid::spawn(|| {
+    let mut kid = Kid::spawn(|| -> Res {
         for _ in 0..20 {
             // SAFETY: signals the parent, which waits for this process.
             unsafe { libc::kill(me, libc::SIGSTOP) };
-            if crate::proc::poll_until(Duration::from_secs(5), || {
-                (crate::proc::state(me) == Some('T')).then_some(())
-            })
-            .is_none()
-            {
-                return 1;
-            }
+            let stopped = || (crate::proc::state(me) == Some('T')).then_some(());
+            ensure!(
+                crate::proc::poll_until(SOON, stopped).is_some(),
+                "it does not stop: state {:?}",
+                crate::proc::state(me)
+            );
             let before = board.word(0);
             crate::proc::nap(3);
-            if board.word(0) != before {
-                return 2;
-            }
+            same!(board.word(0), before, "rounds of a stopped process");
             // SAFETY: as above.
             unsafe { libc::kill(me, libc::SIGCONT) };
             crate::proc::nap(3);
         }
         board.raise(0, 1);
-        0
+        Ok(())
     })?;
     let mut i = 0u64;
     while board.flag(0) == 0 && kid.ended().is_none() {

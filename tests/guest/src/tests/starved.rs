@@ -38,14 +38,15 @@ fn code_memory_comes_back(lab: &Lab) -> Res {
     let before = lab.stat("arena_bytes_used")?;
     let me = lab.attach()?;
     // All paths go whenever somebody else switches the counting of hits, at the process's own next way out of the kernel.
-    let mut kid = Kid::spawn(|| {
-        let switch = |round: u32| {
+    let mut kid = Kid::spawn(|| -> Res {
+        let switch = |round: u32| -> Res {
             board.await_flag(0, round);
             let done = sysfs::set("profile", if round % 2 == 0 { "0" } else { "1" });
             board.raise(1, round);
-            done.is_ok()
+            done?;
+            Ok(())
         };
-        i32::from(!(1..=ROUNDS).all(switch))
+        (1..=ROUNDS).try_for_each(switch)
     })?;
     for round in 1..=ROUNDS {
         // What failed last time is tried again after a while.

@@ -33,8 +33,10 @@ fn nonblock_toggled(lab: &Lab) -> Res {
             echo(rig.p.r, rig.p.w, b"blocking")
         })?;
         let (w, me) = (rig.p.w, sys::getpid());
-        let mut kid = Kid::spawn(|| {
-            i32::from(!(crate::proc::await_sleep(me) && sys::write(w, b"!") == Ok(1)))
+        let mut kid = Kid::spawn(|| -> Res {
+            ensure!(crate::proc::await_sleep(me), "the reader does not sleep");
+            same!(sys::write(w, b"!"), Ok(1), "write");
+            Ok(())
         })?;
         same!(sys::read(rig.p.r, &mut b), Ok(1), "read that must block");
         same!(
@@ -489,9 +491,9 @@ fn received_over_socket(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let p = Pipe::new(0)?;
     let w = p.w;
-    let mut kid = Kid::spawn(|| {
-        crate::proc::nap(5000);
-        0
+    // It is there until it is ended.
+    let mut kid = Kid::spawn::<()>(|| loop {
+        crate::proc::nap(1000);
     })?;
     let pidfd = sys::sys(libc::SYS_pidfd_open, &[kid.pid as usize, 0])?;
     let got = sys::sys(libc::SYS_pidfd_getfd, &[pidfd, w as usize, 0])? as i32;

@@ -89,14 +89,12 @@ struct Echoer(Kid);
 impl Echoer {
     fn new(name: &str) -> Res<Echoer> {
         let name = format!("{name}\0");
-        let kid = Kid::spawn(|| {
+        let kid = Kid::spawn(|| -> Res {
             // SAFETY: the name ends with a zero.
             unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-            let Ok(p) = Pipe::new(0) else { return 1 };
+            let p = Pipe::new(0)?;
             loop {
-                if echo(p.r, p.w, &noise(1, 20)).is_err() {
-                    return 1;
-                }
+                echo(p.r, p.w, &noise(1, 20))?;
                 crate::proc::nap(1);
             }
         })?;
@@ -424,15 +422,12 @@ fn explain_descriptor(_: &Lab) -> Res {
 }
 
 fn explain_stock_descriptor(_: &Lab) -> Res {
-    let kid = Kid::spawn(|| {
-        let Ok(fd) = sys::open("/dev/null", libc::O_WRONLY, 0).and_then(|fd| sys::dup2(fd, 9))
-        else {
-            return 1;
-        };
-        while sys::write(fd as i32, b"x").is_ok() {
+    let kid = Kid::spawn(|| -> Res {
+        let fd = sys::open("/dev/null", libc::O_WRONLY, 0).and_then(|fd| sys::dup2(fd, 9))?;
+        loop {
+            sys::write(fd as i32, b"x")?;
             crate::proc::nap(1);
         }
-        1
     })?;
     let pid = kid.pid.to_string();
     does(&["attach", &pid], "attached")?;

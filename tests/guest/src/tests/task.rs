@@ -99,15 +99,23 @@ fn thread_replaces_descriptor(lab: &Lab) -> Res {
 }
 
 /// A child that shares the descriptor table but not the memory.
-fn clone_with_files(f: impl FnOnce() -> i32) -> Res<i32> {
+#[track_caller]
+fn clone_with_files(f: impl FnOnce() -> Res) -> Res<i32> {
+    let born = std::panic::Location::caller();
     let flags = (libc::CLONE_FILES | libc::SIGCHLD) as usize;
     let pid = sys::sys(libc::SYS_clone, &[flags, 0, 0, 0, 0])?;
     if pid == 0 {
-        let code = f();
+        let code = crate::proc::answered(f(), born);
         // SAFETY: ends the child without running anything of the parent's copy.
         unsafe { libc::_exit(code) };
     }
     Ok(pid as i32)
+}
+
+/// Lives until flag 0 is raised.
+fn waits(board: &Board) -> Res {
+    ensure!(board.await_flag(0, 1), "nobody tells it to go on");
+    Ok(())
 }
 
 fn reap(pid: i32) -> Res<i32> {
@@ -125,7 +133,7 @@ fn clone_files(lab: &Lab) -> Res {
     let board = Board::new()?;
     for _ in 0..3 {
         board.raise(0, 0);
-        let kid = clone_with_files(|| i32::from(!board.await_flag(0, 1)))?;
+        let kid = clone_with_files(|| waits(board))?;
         echo_slowly(lab, &rig.p, 50)?;
         board.raise(0, 1);
         same!(reap(kid)?, 0, "child");
@@ -141,7 +149,9 @@ fn clone_files_replaces_descriptor(lab: &Lab) -> Res {
     let kid = clone_with_files(|| {
         let done = sys::dup2(q.w, rig.p.w);
         board.raise(0, 1);
-        i32::from(!(done.is_ok() && board.await_flag(1, 1)))
+        done?;
+        ensure!(board.await_flag(1, 1), "nobody tells it to go on");
+        Ok(())
     })?;
     ensure!(board.await_flag(0, 1), "the child");
     same!(sys::write(rig.p.w, b"elsewhere"), Ok(9), "write");
@@ -156,7 +166,7 @@ fn clone_files_replaces_descriptor(lab: &Lab) -> Res {
 fn unshare_files(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let board = Board::new()?;
-    let kid = clone_with_files(|| i32::from(!board.await_flag(0, 1)))?;
+    let kid = clone_with_files(|| waits(board))?;
     // This process gets a table of its own: another address, the same descriptors.
     sys::sys(libc::SYS_unshare, &[libc::CLONE_FILES as usize])?;
     for i in 0..20 {

@@ -20,43 +20,40 @@ area!("task":
 
 fn exec_stays_attached(lab: &Lab) -> Res {
     let p = Pipe::new(0)?;
-    let mut kid = Kid::spawn(|| {
-        let Ok(me) = lab.attach() else { return 90 };
-        if lab.warm(&p).is_err() {
-            return 91;
-        }
+    let mut kid = Kid::spawn(|| -> Res {
+        let me = lab.attach()?;
+        lab.warm(&p)?;
         // Bytes from before that the new program must find.
-        if sys::write(p.w, b"heirloom") != Ok(8) {
-            return 92;
-        }
+        same!(sys::write(p.w, b"heirloom"), Ok(8), "write");
         std::mem::forget(me);
-        exec_probe::exec(lab.stock, p.r, p.w)
+        ensure!(false, "no exec: {}", exec_probe::exec(lab.stock, p.r, p.w));
+        Ok(())
     })?;
     same!(
         kid.wait(Duration::from_secs(30)),
         Some(Ended::Exit(0)),
-        "the program after exec (its exit code says where)"
+        "the program after exec"
     );
     Ok(())
 }
 
 fn exec_from_thread(lab: &Lab) -> Res {
     let p = Pipe::new(0)?;
-    let mut kid = Kid::spawn(|| {
-        let Ok(me) = lab.attach() else { return 90 };
-        if lab.warm(&p).is_err() || sys::write(p.w, b"heirloom") != Ok(8) {
-            return 91;
-        }
+    let mut kid = Kid::spawn(|| -> Res {
+        let me = lab.attach()?;
+        lab.warm(&p)?;
+        same!(sys::write(p.w, b"heirloom"), Ok(8), "write");
         std::mem::forget(me);
         let (stock, r, w) = (lab.stock, p.r, p.w);
         // The thread takes the process over: its leader dies and it becomes the leader.
         let t = std::thread::spawn(move || exec_probe::exec(stock, r, w));
-        t.join().unwrap_or(93)
+        ensure!(false, "no exec: {:?}", t.join());
+        Ok(())
     })?;
     same!(
         kid.wait(Duration::from_secs(30)),
         Some(Ended::Exit(0)),
-        "the program after exec (its exit code says where)"
+        "the program after exec"
     );
     Ok(())
 }
@@ -111,12 +108,15 @@ fn exec_32_bit(lab: &Lab) -> Res {
     std::fs::write(&path, program_of_32_bits(p.w as u8))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     let name = std::ffi::CString::new(path.as_str()).unwrap_or_default();
-    let mut kid = Kid::spawn(|| {
-        let Ok(me) = lab.attach() else { return 90 };
-        if lab.warm(&p).is_err() {
-            return 91;
+    let mut kid = Kid::fork(|| {
+        if let Err(why) = lab.attach().and_then(|me| {
+            lab.warm(&p)?;
+            std::mem::forget(me);
+            Ok(())
+        }) {
+            crate::proc::note(&format!("before exec: {why:?}"));
+            return 1;
         }
-        std::mem::forget(me);
         let args = [name.as_ptr(), std::ptr::null()];
         // SAFETY: the array ends with a null pointer.
         unsafe { libc::execv(name.as_ptr(), args.as_ptr()) };
@@ -133,12 +133,10 @@ fn exec_32_bit(lab: &Lab) -> Res {
 
 fn fork_child_is_not_attached(lab: &Lab) -> Res {
     let rig = lab.rig()?;
-    let mut kid = Kid::spawn(|| {
-        let me = sys::getpid();
-        if !lab.stock && sysfs::state(me).is_ok() {
-            return 1;
-        }
-        i32::from((0..50).any(|i| echo(rig.p.r, rig.p.w, &noise(i, 10)).is_err()))
+    let mut kid = Kid::spawn(|| -> Res {
+        let attached = !lab.stock && sysfs::state(sys::getpid()).is_ok();
+        ensure!(!attached, "it is attached");
+        (0..50).try_for_each(|i| echo(rig.p.r, rig.p.w, &noise(i, 10)))
     })?;
     same!(kid.wait(SOON), Some(Ended::Exit(0)), "the child");
     lab.fast_again(&rig.p)
@@ -148,17 +146,17 @@ fn fork_both_use_the_pipe(lab: &Lab) -> Res {
     let (rig, back) = (lab.rig()?, Pipe::new(0)?);
     lab.warm(&back)?;
     let (r, w) = (rig.p.r, back.w);
-    let mut kid = Kid::spawn(|| {
+    let mut kid = Kid::spawn(|| -> Res {
         let mut b = [0; 256];
         for _ in 0..500 {
-            let Ok(n) = sys::read(r, &mut b) else {
-                return 1;
-            };
-            if sys::write(w, b.get(..n).unwrap_or_default()) != Ok(n) {
-                return 2;
-            }
+            let n = sys::read(r, &mut b)?;
+            same!(
+                sys::write(w, b.get(..n).unwrap_or_default()),
+                Ok(n),
+                "write"
+            );
         }
-        0
+        Ok(())
     })?;
     for i in 0..500u64 {
         let data = noise(i, 1 + (i % 250) as usize);
@@ -172,7 +170,7 @@ fn fork_both_use_the_pipe(lab: &Lab) -> Res {
 fn fork_storm(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     for i in 0..60u64 {
-        let mut kid = Kid::spawn(|| (i % 100) as i32)?;
+        let mut kid = Kid::fork(|| (i % 100) as i32)?;
         echo(rig.p.r, rig.p.w, &noise(i, 40))?;
         same!(
             kid.wait(SOON),
@@ -198,15 +196,13 @@ fn vfork_child(lab: &Lab) -> Res {
 }
 
 /// Attaches in a child, which then ends as `how` says; its directory must go and the count of attached processes fall.
-fn ends(lab: &Lab, how: impl FnOnce(&Pipe) -> i32, kill: bool) -> Res {
+fn ends(lab: &Lab, how: impl FnOnce(&Pipe) -> Res, kill: bool) -> Res {
     let before = lab.stat("attached")?;
     let board = Board::new()?;
-    let mut kid = Kid::spawn(|| {
-        let Ok(p) = Pipe::new(0) else { return 9 };
-        let Ok(me) = lab.attach() else { return 9 };
-        if lab.warm(&p).is_err() {
-            return 9;
-        }
+    let mut kid = Kid::spawn(|| -> Res {
+        let p = Pipe::new(0)?;
+        let me = lab.attach()?;
+        lab.warm(&p)?;
         std::mem::forget(me);
         board.raise(0, 1);
         how(&p)
@@ -239,7 +235,7 @@ fn ends(lab: &Lab, how: impl FnOnce(&Pipe) -> i32, kill: bool) -> Res {
 
 fn exit_cleans_up(lab: &Lab) -> Res {
     for _ in 0..5 {
-        ends(lab, |_| 0, false)?;
+        ends(lab, |_| Ok(()), false)?;
     }
     Ok(())
 }
@@ -249,9 +245,7 @@ fn killed_while_running(lab: &Lab) -> Res {
         ends(
             lab,
             |p| loop {
-                if echo(p.r, p.w, b"until the end").is_err() {
-                    return 8;
-                }
+                echo(p.r, p.w, b"until the end")?;
             },
             true,
         )?;

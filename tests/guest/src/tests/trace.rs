@@ -1,6 +1,6 @@
 //! ptrace and seccomp switched on in the middle of a stream: every call is seen from that moment on.
 
-use super::lab::{Lab, Res};
+use super::lab::{echo, Lab, Res};
 use crate::proc::{poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::Call::{Read, Write};
@@ -28,24 +28,17 @@ impl Looper {
     pub fn start(lab: &Lab) -> Res<Looper> {
         let (p, board) = (Pipe::new(0)?, Board::new()?);
         let (r, w) = (p.r, p.w);
-        let kid = Kid::spawn(|| {
-            let Ok(_me) = lab.attach() else { return 9 };
-            if lab.warm(&p).is_err() {
-                return 8;
-            }
+        let kid = Kid::spawn(|| -> Res {
+            let _me = lab.attach()?;
+            lab.warm(&p)?;
             board.raise(0, 1);
-            let mut b = [0u8];
             let mut i = 0u64;
             while board.flag(1) == 0 {
-                let out = [i as u8];
-                if sys::write(w, &out) != Ok(1) || sys::read(r, &mut b) != Ok(1) || b != out {
-                    board.put(1, 1);
-                    return 7;
-                }
+                echo(r, w, &[i as u8]).inspect_err(|_| board.put(1, 1))?;
                 i += 1;
                 board.put(0, i);
             }
-            0
+            Ok(())
         })?;
         let l = Looper {
             kid,
@@ -266,12 +259,10 @@ fn ptrace_sees_every_call(lab: &Lab) -> Res {
 fn ptrace_changes_a_call(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let board = Board::new()?;
-    let kid = Kid::spawn(|| {
-        let Ok(_me) = lab.attach() else { return 9 };
-        let Ok(p) = Pipe::new(0) else { return 9 };
-        if lab.warm(&p).is_err() {
-            return 8;
-        }
+    let kid = Kid::spawn(|| -> Res {
+        let _me = lab.attach()?;
+        let p = Pipe::new(0)?;
+        lab.warm(&p)?;
         board.raise(0, 1);
         loop {
             let got = sys::write(p.w, b"four");
@@ -280,7 +271,7 @@ fn ptrace_changes_a_call(lab: &Lab) -> Res {
             let mut b = [0; 4];
             let _ = sys::read(p.r, &mut b);
             if board.flag(1) == 1 {
-                return 0;
+                return Ok(());
             }
         }
     })?;

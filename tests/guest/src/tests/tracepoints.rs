@@ -1,7 +1,7 @@
 //! The module's own tracepoints (docs/tracing.md): one event for each thing that happens and is counted, with true fields.
 
 use super::abi::needs_module;
-use super::lab::{echo, Attached, Lab, Res, Stop};
+use super::lab::{echo, Lab, Res, Stop};
 use super::tracefs::{self, put, Clean};
 use crate::proc::{nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
@@ -234,15 +234,12 @@ fn go_for(
 
 /// A child that attaches itself, makes its paths and then does something else.
 fn child(lab: &Lab, f: impl FnOnce() -> i32) -> Res {
-    let mut kid = Kid::spawn(|| {
-        let (Ok(me), Ok(p)) = (lab.attach(), Pipe::new(0)) else {
-            return 9;
-        };
-        if lab.warm(&p).is_err() {
-            return 8;
-        }
+    let mut kid = Kid::spawn(|| -> Res {
+        let (me, p) = (lab.attach()?, Pipe::new(0)?);
+        lab.warm(&p)?;
         std::mem::forget(me);
-        f()
+        same!(f(), 0, "what it does");
+        Ok(())
     })?;
     same!(kid.wait(SOON), Some(Ended::Exit(0)), "the child");
     Ok(())
@@ -418,28 +415,20 @@ fn each_bailout(lab: &Lab) -> Res {
 
 /// A process that does nothing but bail out, on another CPU if there is one.
 fn bailing(lab: &Lab, board: &'static Board) -> Res<Kid> {
-    let kid = Kid::spawn(|| {
-        let Ok(p) = Pipe::new(libc::O_NONBLOCK) else {
-            return 9;
-        };
-        let Ok(_me): Res<Attached> = lab.attach() else {
-            return 9;
-        };
-        if lab.warm(&p).is_err() {
-            return 8;
-        }
+    let kid = Kid::spawn(|| -> Res {
+        let p = Pipe::new(libc::O_NONBLOCK)?;
+        let _me = lab.attach()?;
+        lab.warm(&p)?;
         board.raise(0, 1);
         let mut b = [0; 8];
         while board.flag(1) == 0 {
-            if sys::read(p.r, &mut b) != Err(Errno::EAGAIN) {
-                return 7;
-            }
+            same!(sys::read(p.r, &mut b), Err(Errno::EAGAIN), "read");
             // Whoever reads what was heard must keep up.
             if board.add(0, 1) % 16 == 0 {
                 nap(1);
             }
         }
-        0
+        Ok(())
     })?;
     ensure!(board.await_flag(0, 1), "the child did not get ready");
     Ok(kid)

@@ -193,21 +193,19 @@ fn while_code_is_made(lab: &Lab) -> Res {
     ready()?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let board = Board::new()?;
-    let mut maker = Kid::spawn(|| {
+    let mut maker = Kid::spawn(|| -> Res {
         while board.flag(0) == 0 {
-            let Ok(p) = Pipe::new(0) else { return 9 };
+            let p = Pipe::new(0)?;
             for i in 0..8u8 {
                 // Each end gets its path, and each new descriptor a new vector.
-                let Ok(_me) = lab.attach() else { return 8 };
+                let _me = lab.attach()?;
                 for _ in 0..6 {
-                    if super::lab::echo(p.r, p.w, &[i]).is_err() {
-                        return 7;
-                    }
+                    super::lab::echo(p.r, p.w, &[i])?;
                 }
             }
             board.add(0, 8);
         }
-        0
+        Ok(())
     })?;
     let begin = Instant::now();
     let (mut scans, mut window) = (0u64, 0u64);

@@ -58,8 +58,8 @@ fn change_to(profile: &str) -> Sys {
 }
 
 /// Confines itself, then streams through an anonymous and a named pipe until it is asked for the first time, and through the
-/// anonymous one from then on. The second time it is asked it changes its profile first. Its exit status.
-fn confined(board: &Board) -> Sys<i32> {
+/// anonymous one from then on. The second time it is asked it changes its profile first.
+fn confined(board: &Board) -> Res {
     change_to("synthjit-before")?;
     let p = Pipe::new(0)?;
     let fifo = sys::open(FIFO, libc::O_RDWR | libc::O_NONBLOCK, 0)?;
@@ -97,14 +97,12 @@ fn confined(board: &Board) -> Sys<i32> {
         for (w, r) in streams {
             sys::write(*w, b"a round.")?;
             sys::read(*r, &mut bytes)?;
-            if &bytes != b"a round." {
-                return Ok(7);
-            }
+            same!(&bytes, b"a round.", "what came back");
         }
         board.raise(READY, 1);
         nap(1);
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Has the process do its calls: what they returned.
@@ -140,7 +138,7 @@ type Seen = (Vec<i64>, Vec<i64>, Vec<String>);
 
 fn look(lab: &Lab, attach: bool) -> Res<Seen> {
     let board = Board::new()?;
-    let mut kid = Kid::spawn(|| confined(board).unwrap_or_else(|e| e as i32))?;
+    let mut kid = Kid::spawn(|| confined(board))?;
     ensure!(board.await_flag(READY, 1), "the process does not begin");
     let attached = attach.then(|| lab.attach_other(kid.pid)).transpose()?;
     let (r, w) = (board.word(READ_END) as i32, board.word(WRITE_END) as i32);

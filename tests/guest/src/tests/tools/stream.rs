@@ -168,8 +168,8 @@ fn pause() {
 }
 
 /// Streams until told to stop; its exit status.
-fn stream(board: &Board, pace: Pace) -> i32 {
-    let Ok(files) = Files::open() else { return 9 };
+fn stream(board: &Board, pace: Pace) -> Res {
+    let files = Files::open()?;
     board.put(READ_END, files.p.r as u64);
     board.put(WRITE_END, files.p.w as u64);
     let (mut serial, mut done) = (0, 0);
@@ -183,14 +183,14 @@ fn stream(board: &Board, pace: Pace) -> i32 {
         board.put(SERIAL, serial);
         if !round(&files, serial) {
             board.put(WRONG, serial);
-            return 7;
+            ensure!(false, "round {serial} went wrong");
         }
         board.raise(READY, 1);
         if pace == Pace::Easy {
             pause();
         }
     }
-    0
+    Ok(())
 }
 
 /// How fast a stream is.

@@ -18,7 +18,7 @@ pub fn wait_for<T>(mut f: impl FnMut() -> Option<T>) -> Option<T> {
         if let Some(answer) = f() {
             return Some(answer);
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > crate::proc::patient(PATIENCE) {
             return None;
         }
         nap(5);
