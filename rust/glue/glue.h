@@ -12,6 +12,8 @@
 #include "arena.h"
 #include "synthjit.h"
 
+struct file;
+
 #undef pr_fmt
 #define pr_fmt(fmt) "synthjit: " fmt
 
@@ -86,6 +88,9 @@ const struct synthjit_made *synthjit_made_at(unsigned long ip, u32 *offset);
 /* names.c */
 void synthjit_names_start(void);
 void synthjit_name_stale(u32 i);
+
+/* sysfs.c */
+bool synthjit_may_see_addresses(struct file *file);
 
 /* fault.c */
 extern bool synthjit_faulted;

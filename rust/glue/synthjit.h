@@ -100,27 +100,35 @@ struct synthjit_edit {
 	synthjit_u32 expect_int3;	/* boolean: the place must be int3 now */
 };
 
-/* Files below /sys/kernel/synthjit, for show and store. */
+/* Files below /sys/kernel/synthjit, for show and store. Each holds one value. */
 enum {
 	SYNTHJIT_ATTR_ENABLED,
 	SYNTHJIT_ATTR_ATTACH,
 	SYNTHJIT_ATTR_DETACH,
 	SYNTHJIT_ATTR_PROFILE,
 	SYNTHJIT_ATTR_TRAP_VECTOR,
-	SYNTHJIT_ATTR_PATHS,
-	SYNTHJIT_ATTR_EXITED,
-	SYNTHJIT_ATTR_STAT,		/* + index into the statistics */
-	SYNTHJIT_ATTR_PROC_ENABLED = 64,
+	SYNTHJIT_ATTR_PROC_ENABLED,
 	SYNTHJIT_ATTR_PROC_STATE,
-	SYNTHJIT_ATTR_PROC_WITHOUT,
 	SYNTHJIT_ATTR_FD_SPEC,
-	SYNTHJIT_ATTR_FD_CODE,
-	SYNTHJIT_ATTR_FD_VALUES,
 	SYNTHJIT_ATTR_FD_SIZE,
-	SYNTHJIT_ATTR_FD_ASSUMPTIONS,
 	SYNTHJIT_ATTR_FD_HITS,
 	SYNTHJIT_ATTR_FD_BAILOUTS,
+	SYNTHJIT_ATTR_STAT = 64,	/* + index into synthjit_rs_stat_names */
+	SYNTHJIT_ATTR_KIND = 128,	/* + index into synthjit_rs_kind_names */
 };
+
+/* Listings below /sys/kernel/debug/synthjit. */
+enum {
+	SYNTHJIT_LIST_EXITED,
+	SYNTHJIT_LIST_WITHOUT,
+	SYNTHJIT_LIST_BAILOUTS,
+	SYNTHJIT_LIST_ASSUMPTIONS,
+	SYNTHJIT_LIST_LEFT_OUT,
+	SYNTHJIT_LIST_VALUES,
+};
+
+/* A listing that is being read. */
+struct seq_file;
 
 /* symbols.c */
 int synthjit_symbols_start(void);
@@ -188,6 +196,11 @@ void synthjit_sysfs_remove(struct synthjit_dir *dir);
 void synthjit_sysfs_remove_now(void);
 void synthjit_tidy_soon(void);
 
+/* debugfs.c */
+void synthjit_debugfs_start(void);
+void synthjit_debugfs_stop(void);
+int synthjit_list_write(struct seq_file *m, const char *text, unsigned long len);
+
 /* module.c: everything that starts and stops with the module */
 int synthjit_glue_start(void);
 void synthjit_glue_stop(void);
@@ -201,8 +214,13 @@ void synthjit_rs_platform_lost(synthjit_u32 reason);
 void synthjit_rs_remake(void);
 void synthjit_rs_exited(struct synthjit_task *t, int tgid);
 long synthjit_rs_show(synthjit_u32 attr, int tgid, synthjit_u32 fd, synthjit_u32 is_read, char *buf,
-		      unsigned long size, unsigned long offset);
+		      unsigned long size);
+long synthjit_rs_code(int tgid, synthjit_u32 fd, synthjit_u32 is_read, char *buf, unsigned long size,
+		      unsigned long offset);
 long synthjit_rs_store(synthjit_u32 attr, int tgid, const char *buf, unsigned long size);
+long synthjit_rs_list_next(synthjit_u32 list, long from);
+void synthjit_rs_list_show(synthjit_u32 list, long key, struct seq_file *m);
 extern const char *const synthjit_rs_stat_names[];
+extern const char *const synthjit_rs_kind_names[];
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /sys/kernel/synthjit: directories and files. What they say is Rust's.
+ * /sys/kernel/synthjit: directories and files. What they say is Rust's. Each holds one
+ * value, which fits a page; what may be longer is a listing (debugfs.c).
  *
  * A directory knows the process and descriptor that it speaks of by number, never
  * by pointer: Rust looks them up under its lock, so a file may be read while its
@@ -40,27 +41,20 @@ ATTR(attach, 0200, ATTACH);
 ATTR(detach, 0200, DETACH);
 ATTR(profile, 0644, PROFILE);
 ATTR(trap_vector, 0444, TRAP_VECTOR);
-ATTR(paths, 0444, PATHS);
-ATTR(exited, 0444, EXITED);
 ATTR(state, 0444, PROC_STATE);
-ATTR(without, 0444, PROC_WITHOUT);
 ATTR(spec, 0444, FD_SPEC);
 ATTR(size, 0444, FD_SIZE);
-ATTR(assumptions, 0444, FD_ASSUMPTIONS);
 ATTR(hits, 0444, FD_HITS);
 ATTR(bailouts, 0444, FD_BAILOUTS);
 static struct dir_file attr_process_enabled = {
 	.attr = { .name = "enabled", .mode = 0644 }, .id = SYNTHJIT_ATTR_PROC_ENABLED };
 
 static struct attribute *root_attrs[] = {
-	&attr_enabled.attr, &attr_attach.attr, &attr_detach.attr, &attr_profile.attr, &attr_exited.attr,
-	NULL };
-static struct attribute *platform_attrs[] = { &attr_trap_vector.attr, &attr_paths.attr, NULL };
-static struct attribute *process_attrs[] = {
-	&attr_process_enabled.attr, &attr_state.attr, &attr_without.attr, NULL };
+	&attr_enabled.attr, &attr_attach.attr, &attr_detach.attr, &attr_profile.attr, NULL };
+static struct attribute *platform_attrs[] = { &attr_trap_vector.attr, NULL };
+static struct attribute *process_attrs[] = { &attr_process_enabled.attr, &attr_state.attr, NULL };
 static struct attribute *path_attrs[] = {
-	&attr_spec.attr, &attr_size.attr, &attr_assumptions.attr, &attr_hits.attr, &attr_bailouts.attr,
-	NULL };
+	&attr_spec.attr, &attr_size.attr, &attr_hits.attr, &attr_bailouts.attr, NULL };
 
 static struct synthjit_dir *to_dir(struct kobject *kobj)
 {
@@ -71,8 +65,12 @@ static ssize_t show(struct kobject *kobj, struct attribute *attr, char *buf)
 {
 	struct synthjit_dir *dir = to_dir(kobj);
 	u32 id = container_of(attr, struct dir_file, attr)->id;
+	/* sysfs warns of a length of PAGE_SIZE (sysfs_kf_seq_show(), fs/sysfs/file.c). */
+	ssize_t len = synthjit_rs_show(id, dir->tgid, dir->fd, dir->is_read, buf, PAGE_SIZE - 1);
 
-	return synthjit_rs_show(id, dir->tgid, dir->fd, dir->is_read, buf, PAGE_SIZE, 0);
+	if (len == -EFBIG)
+		pr_err_once("BUG: the value of %s does not fit a page\n", attr->name);
+	return len;
 }
 
 static ssize_t store(struct kobject *kobj, struct attribute *attr, const char *buf, size_t size)
@@ -92,7 +90,7 @@ static ssize_t store(struct kobject *kobj, struct attribute *attr, const char *b
  * them must be allowed to know such: by capability when the file was opened and now, by kernel.kptr_restrict, whose
  * value modules can ask for only by printing, and by lockdown.
  */
-static bool may_see_addresses(struct file *file)
+bool synthjit_may_see_addresses(struct file *file)
 {
 	char text[20];
 	int len = scnprintf(text, sizeof(text), "%pK", file);
@@ -101,27 +99,19 @@ static bool may_see_addresses(struct file *file)
 	       strspn(text, "0") != len && !security_locked_down(LOCKDOWN_KCORE);
 }
 
-static ssize_t read_secret(struct file *file, struct kobject *kobj,
-			   const struct bin_attribute *attr, char *buf, loff_t offset, size_t size)
+static ssize_t read_code(struct file *file, struct kobject *kobj,
+			 const struct bin_attribute *attr, char *buf, loff_t offset, size_t size)
 {
 	struct synthjit_dir *dir = to_dir(kobj);
 
-	if (!may_see_addresses(file))
+	if (!synthjit_may_see_addresses(file))
 		return -EPERM;
-	return synthjit_rs_show((unsigned long)attr->private, dir->tgid, dir->fd, dir->is_read, buf,
-				size, offset);
+	return synthjit_rs_code(dir->tgid, dir->fd, dir->is_read, buf, size, offset);
 }
 
 static const struct bin_attribute attr_code = {
 	.attr = { .name = "code", .mode = 0400 },
-	.private = (void *)SYNTHJIT_ATTR_FD_CODE,
-	.read = read_secret,
-};
-
-static const struct bin_attribute attr_values = {
-	.attr = { .name = "values", .mode = 0400 },
-	.private = (void *)SYNTHJIT_ATTR_FD_VALUES,
-	.read = read_secret,
+	.read = read_code,
 };
 
 static const struct sysfs_ops dir_ops = { .show = show, .store = store };
@@ -134,8 +124,8 @@ static void release(struct kobject *kobj)
 static const struct kobj_type dir_type = { .release = release, .sysfs_ops = &dir_ops };
 
 static const struct synthjit_dir nothing;
-static struct synthjit_dir *root, *platform, *stats, *processes;
-static struct dir_file *stat_attrs;
+static struct synthjit_dir *root, *platform, *kinds, *stats, *processes;
+static struct dir_file *stat_files, *kind_files;
 
 static struct synthjit_dir *new_dir(struct kobject *parent, struct attribute **attrs,
 				    const struct synthjit_dir *about, const char *name)
@@ -146,8 +136,7 @@ static struct synthjit_dir *new_dir(struct kobject *parent, struct attribute **a
 		return NULL;
 	if (kobject_init_and_add(&dir->kobj, &dir_type, parent, "%s", name) ||
 	    (attrs && sysfs_create_files(&dir->kobj, (const struct attribute *const *)attrs)) ||
-	    (dir->is_path && (sysfs_create_bin_file(&dir->kobj, &attr_code) ||
-			      sysfs_create_bin_file(&dir->kobj, &attr_values)))) {
+	    (dir->is_path && sysfs_create_bin_file(&dir->kobj, &attr_code))) {
 		kobject_put(&dir->kobj);
 		return NULL;
 	}
@@ -207,35 +196,62 @@ struct synthjit_dir *synthjit_sysfs_add_process(int tgid)
 	return dir;
 }
 
+/*
+ * The directory of the same descriptor and call, if it is about to go: it shows whichever
+ * path there is now. So the files of a path that is made anew are never missing.
+ */
+static struct synthjit_dir *take_doomed(struct synthjit_dir *fds, u32 fd, u32 is_read)
+{
+	struct synthjit_dir *dir;
+
+	guard(spinlock)(&doomed_lock);
+	list_for_each_entry(dir, &doomed, node) {
+		if (dir->kobj.parent == &fds->kobj && dir->fd == fd && dir->is_read == is_read) {
+			list_del(&dir->node);
+			return dir;
+		}
+	}
+	return NULL;
+}
+
 /* NULL: no memory. */
 struct synthjit_dir *synthjit_sysfs_add_path(struct synthjit_dir *process, int tgid, synthjit_u32 fd,
 					     synthjit_u32 is_read)
 {
 	struct synthjit_dir about = { .tgid = tgid, .fd = fd, .is_read = is_read, .is_path = true };
+	struct synthjit_dir *dir = take_doomed(process->sub, fd, is_read);
 	char name[24];
 
+	if (dir)
+		return dir;
 	snprintf(name, sizeof(name), "%u.%s", fd, is_read ? "read" : "write");
 	return new_dir(&process->sub->kobj, path_attrs, &about, name);
 }
 
-static int add_stats(void)
+/* A file for each of the names. NULL: no memory. The caller frees them after the directory is gone. */
+static struct dir_file *add_files(struct synthjit_dir *dir, const char *const *names, u32 first_id)
 {
+	struct dir_file *files;
 	unsigned int n = 0, i;
 
-	while (synthjit_rs_stat_names[n])
+	while (names[n])
 		n++;
-	stat_attrs = kcalloc(n, sizeof(*stat_attrs), GFP_KERNEL);
-	if (!stat_attrs)
-		return -ENOMEM;
-	for (i = 0; i < n; i++) {
-		stat_attrs[i].attr.name = synthjit_rs_stat_names[i];
-		stat_attrs[i].attr.mode = 0444;
-		stat_attrs[i].id = SYNTHJIT_ATTR_STAT + i;
-		sysfs_attr_init(&stat_attrs[i].attr);
-		if (sysfs_create_file(&stats->kobj, &stat_attrs[i].attr))
-			return -ENOMEM;
+	files = kcalloc(n, sizeof(*files), GFP_KERNEL);
+	for (i = 0; files && i < n; i++) {
+		files[i].attr.name = names[i];
+		files[i].attr.mode = 0444;
+		files[i].id = first_id + i;
+		sysfs_attr_init(&files[i].attr);
+		if (sysfs_create_file(&dir->kobj, &files[i].attr))
+			break;
 	}
-	return 0;
+	if (files && i == n)
+		return files;
+	/* Some may be there. */
+	while (files && i--)
+		sysfs_remove_file(&dir->kobj, &files[i].attr);
+	kfree(files);
+	return NULL;
 }
 
 /* Files are usable as soon as they exist, so this comes last at load. */
@@ -247,7 +263,13 @@ int synthjit_sysfs_start(void)
 	platform = new_dir(&root->kobj, platform_attrs, &nothing, "platform");
 	stats = new_dir(&root->kobj, NULL, &nothing, "stats");
 	processes = new_dir(&root->kobj, NULL, &nothing, "processes");
-	if (!platform || !stats || !processes || add_stats() ||
+	if (platform)
+		kinds = new_dir(&platform->kobj, NULL, &nothing, "paths");
+	if (stats)
+		stat_files = add_files(stats, synthjit_rs_stat_names, SYNTHJIT_ATTR_STAT);
+	if (kinds)
+		kind_files = add_files(kinds, synthjit_rs_kind_names, SYNTHJIT_ATTR_KIND);
+	if (!processes || !stat_files || !kind_files ||
 	    sysfs_create_files(&root->kobj, (const struct attribute *const *)root_attrs)) {
 		synthjit_sysfs_stop();
 		return -ENOMEM;
@@ -268,9 +290,11 @@ void synthjit_sysfs_stop(void)
 	synthjit_sysfs_close();
 	destroy(processes);
 	destroy(stats);
+	destroy(kinds);
 	destroy(platform);
 	destroy(root);
-	processes = stats = platform = root = NULL;
-	kfree(stat_attrs);
-	stat_attrs = NULL;
+	processes = stats = kinds = platform = root = NULL;
+	kfree(stat_files);
+	kfree(kind_files);
+	stat_files = kind_files = NULL;
 }

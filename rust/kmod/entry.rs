@@ -2,19 +2,22 @@
 
 //! What C calls. C header: `rust/glue/synthjit.h`.
 
-use crate::engine::specs::Reason;
-use crate::glue::c;
-use crate::{control, sysfs, work};
+use crate::engine::specs::{Reason, SpecKind, SPECS};
+use crate::glue::{self, c};
+use crate::{control, listing, sysfs, work};
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
+use kernel::error::Result;
 
-/// The names of `stats/`, as C wants them: NULL-terminated.
+/// Names of files as C wants them: NULL-terminated.
 #[repr(transparent)]
-pub(crate) struct Names([*const c_char; sysfs::STAT_NAMES.len() + 1]);
+pub(crate) struct Names<const N: usize>([*const c_char; N]);
 
 // SAFETY: The pointers are to string literals.
-unsafe impl Sync for Names {}
+unsafe impl<const N: usize> Sync for Names<N> {}
 
-const fn names() -> Names {
+/// Read by `rust/glue/sysfs.c`.
+#[no_mangle]
+pub(crate) static synthjit_rs_stat_names: Names<{ sysfs::STAT_NAMES.len() + 1 }> = {
     let mut list = [core::ptr::null(); sysfs::STAT_NAMES.len() + 1];
     let mut i = 0;
     while i < sysfs::STAT_NAMES.len() {
@@ -22,11 +25,22 @@ const fn names() -> Names {
         i += 1;
     }
     Names(list)
-}
+};
 
-/// Read by `rust/glue/sysfs.c`.
+/// The kinds of paths, in the order of [`sysfs::path_specs`]. Read by `rust/glue/sysfs.c`.
 #[no_mangle]
-pub(crate) static synthjit_rs_stat_names: Names = names();
+pub(crate) static synthjit_rs_kind_names: Names<{ SPECS.len() + 1 }> = {
+    let mut list = [core::ptr::null(); SPECS.len() + 1];
+    let (mut i, mut n) = (0, 0);
+    while i < SPECS.len() {
+        if matches!(SPECS[i].kind, SpecKind::Path) {
+            list[n] = SPECS[i].c_name.as_ptr();
+            n += 1;
+        }
+        i += 1;
+    }
+    Names(list)
+};
 
 /// Task work of an attached process: process context, no locks held.
 #[no_mangle]
@@ -66,7 +80,7 @@ pub(crate) extern "C" fn synthjit_rs_exited(task: *mut c::synthjit_task, tgid: c
     control::exited(task, tgid);
 }
 
-/// Shows a file. Returns its length or a negative errno.
+/// Shows a file. Returns its length or a negative errno, of which `EFBIG` says that more than `size` would have been needed.
 ///
 /// # Safety
 ///
@@ -79,14 +93,47 @@ pub(crate) unsafe extern "C" fn synthjit_rs_show(
     is_read: c_uint,
     buf: *mut c_char,
     size: c_ulong,
+) -> c_long {
+    // SAFETY: By the function's contract. CAST: usize is 64 bits wide here.
+    let out = unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), size as usize) };
+    length(sysfs::show(attr, (tgid, fd, is_read != 0), out))
+}
+
+/// Copies the code of a path from `offset` on. Returns how many bytes, or a negative errno.
+///
+/// # Safety
+///
+/// `buf` must be valid for `size` bytes.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn synthjit_rs_code(
+    tgid: c_int,
+    fd: c_uint,
+    is_read: c_uint,
+    buf: *mut c_char,
+    size: c_ulong,
     offset: c_ulong,
 ) -> c_long {
     // SAFETY: By the function's contract. CAST: usize is 64 bits wide here.
     let out = unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), size as usize) };
-    match sysfs::show(attr, (tgid, fd, is_read != 0), out, offset as usize) {
-        Ok(len) => len as c_long,
-        Err(e) => e.to_errno().into(),
-    }
+    length(sysfs::code((tgid, fd, is_read != 0), out, offset as usize))
+}
+
+/// CAST: a length fits.
+fn length(result: Result<usize>) -> c_long {
+    result.map_or_else(|e| e.to_errno().into(), |len| len as c_long)
+}
+
+/// The least key of a listing that is not below `from`; -1: there is none.
+#[no_mangle]
+pub(crate) extern "C" fn synthjit_rs_list_next(list: c_uint, from: c_long) -> c_long {
+    listing::next(list, from).unwrap_or(-1)
+}
+
+/// Prints a record of a listing. Process context.
+#[no_mangle]
+pub(crate) extern "C" fn synthjit_rs_list_show(list: c_uint, key: c_long, m: *mut c::seq_file) {
+    // What does not fit is asked for again by seq_file, which sees it for itself.
+    let _ = listing::show(list, key, &mut glue::List(m));
 }
 
 /// Takes what was written to a file. Returns `size` or a negative errno.

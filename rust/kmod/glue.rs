@@ -9,6 +9,7 @@ use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::tail;
 use crate::engine::specs::{layout, Bail, Facts, Reason};
+use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::error::to_result;
@@ -391,6 +392,32 @@ pub(crate) fn watch() -> Result {
 pub(crate) fn start_sysfs() -> Result {
     // SAFETY: Called once, last at load.
     to_result(unsafe { c::synthjit_sysfs_start() })
+}
+
+/// Shows the listings of `/sys/kernel/debug/synthjit`, if there is debugfs.
+pub(crate) fn start_debugfs() {
+    // SAFETY: Called once, at load.
+    unsafe { c::synthjit_debugfs_start() };
+}
+
+/// No listing is read when this returns.
+pub(crate) fn stop_debugfs() {
+    // SAFETY: Process context. Without a start there is nothing to stop.
+    unsafe { c::synthjit_debugfs_stop() };
+}
+
+/// A listing that is being read, for [`crate::listing`] to print into.
+pub(crate) struct List(pub(crate) *mut c::seq_file);
+
+impl fmt::Write for List {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        // SAFETY: C made this of a seq_file whose `show` is running. CAST: usize is 64 bits wide here.
+        let full = unsafe { c::synthjit_list_write(self.0, s.as_ptr().cast(), s.len() as u64) };
+        match full {
+            0 => Ok(()),
+            _ => Err(fmt::Error),
+        }
+    }
 }
 
 /// No attach or detach runs or can come when this returns.

@@ -10,7 +10,7 @@
 //! - [`control`]: what people do;
 //! - [`work`]: what an attached process does for itself;
 //! - [`synth`]: slots and their life;
-//! - [`sysfs`]: what files say;
+//! - [`sysfs`]: what files say, [`listing`]: what listings say;
 //! - [`glue`], [`entry`]: both directions of the door to C, and all that is unsafe.
 
 #[path = "../engine/mod.rs"]
@@ -19,12 +19,14 @@ mod engine;
 mod control;
 mod entry;
 mod glue;
+mod listing;
 mod state;
 mod synth;
 mod sysfs;
 mod work;
 
 use engine::specs::Reason;
+use engine::text::First;
 use kernel::prelude::*;
 use state::{Machine, CHANGE, STATE};
 use synth::Scratch;
@@ -67,6 +69,7 @@ impl kernel::Module for SynthJit {
         glue::start_trace();
         // On an error `module` is dropped, which stops what was started.
         glue::start_sysfs()?;
+        glue::start_debugfs();
         Ok(module)
     }
 }
@@ -81,7 +84,11 @@ fn prepare() -> Reason {
         return reason;
     }
     for spec in sysfs::path_specs().filter(|s| !s.available) {
-        pr_warn!("path {} is left out: {}\n", spec.name, spec.unavailable);
+        pr_warn!(
+            "path {} is left out: {}\n",
+            spec.name,
+            core::format_args!("{}", First(spec.unavailable))
+        );
     }
     if !sysfs::path_specs().any(|s| s.available) {
         return Reason::NoPathBuilt;
@@ -110,6 +117,7 @@ fn prepare() -> Reason {
 
 impl Drop for SynthJit {
     fn drop(&mut self) {
+        glue::stop_debugfs();
         glue::close_sysfs();
         glue::stop_trace();
         control::detach_all();

@@ -116,6 +116,14 @@ impl Path {
         let stubs = self.stubs?;
         Some(glue::bail_count(stubs.slot.index(), bail))
     }
+
+    /// How often it gave a call back; `None` if it does not count that.
+    pub(crate) fn bailouts(&self) -> Option<u64> {
+        let bails = self.kind.spec().bails.iter();
+        bails
+            .map(|bail| self.bails(*bail))
+            .try_fold(0u64, |sum, count| Some(sum.wrapping_add(count?)))
+    }
 }
 
 /// A process that ended while it was attached.

@@ -230,9 +230,7 @@ fn consider(
             fd,
             seen,
         })),
-        Err(reason) => {
-            refuse(code, p, (call, fd, &seen), reason).map(|()| Considered::Refused)
-        }
+        Err(reason) => refuse(code, p, (call, fd, &seen), reason).map(|()| Considered::Refused),
     }
 }
 
@@ -318,12 +316,11 @@ pub(crate) fn tidy() {
             glue::tidy_soon();
         }
     }
-    glue::remove_dirs_now();
     while let Some((parent, tgid, fd, call)) = next_without_dir() {
         // Under CHANGE, so the path is still there afterwards.
         let Ok(dir) = parent.path(tgid, fd, call == Call::Read) else {
             pr_warn!("no memory for the directory of {fd}.{}\n", call.name());
-            return;
+            break;
         };
         let mut state = STATE.lock();
         let of_path = |x: &&mut Path| x.fd == fd && x.call == call;
@@ -332,6 +329,8 @@ pub(crate) fn tidy() {
             path.dir = Some(dir);
         }
     }
+    // What a path that was made anew has use for was taken over above.
+    glue::remove_dirs_now();
 }
 
 fn next_without_dir() -> Option<(Arc<Dir>, i32, u32, Call)> {

@@ -1,8 +1,10 @@
-//! The module's sysfs ABI as seen from user space (docs/sysfs.md).
+//! The module's files as seen from user space (docs/sysfs.md): values in sysfs, listings in debugfs.
 
 use crate::sys::{self, Sys};
 
 pub const ROOT: &str = "/sys/kernel/synthjit";
+/// Where the listings are.
+pub const LISTINGS: &str = "/sys/kernel/debug/synthjit";
 /// Name that `delete_module(2)` wants.
 pub const MODULE: &str = "synthjit";
 
@@ -27,9 +29,25 @@ pub fn present() -> bool {
     std::path::Path::new(ROOT).is_dir()
 }
 
-/// Path of a file below the module's directory.
+/// Path of a file below the module's directory; what is a path already stays so.
 pub fn path(rest: &str) -> String {
-    format!("{ROOT}/{rest}")
+    match rest.starts_with('/') {
+        true => rest.to_owned(),
+        false => format!("{ROOT}/{rest}"),
+    }
+}
+
+/// The lines of a listing, whole.
+pub fn listing(name: &str) -> Sys<String> {
+    get(&format!("{LISTINGS}/{name}"))
+}
+
+/// The lines of a listing that are about a path, without what says so.
+pub fn listed(name: &str, tgid: i32, fd: i32, call: Call) -> Sys<Vec<String>> {
+    let about = format!("{tgid} {fd}.{} ", call.name());
+    let text = listing(name)?;
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&about));
+    Ok(lines.map(str::to_owned).collect())
 }
 
 pub fn get(rest: &str) -> Sys<String> {

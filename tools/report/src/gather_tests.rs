@@ -9,35 +9,32 @@ const SYMBOLS: &str =
     "> SYMBOL ffffffff81000000 entry_SYSCALL_64\n> SYMBOL ffffffff81000100 anon_pipe_write\n\
     > SYMBOL ffffffff81000200 a_function_that_nobody_knows\n";
 
-/// The text of a file of a machine that synthctl's tests recorded.
-fn recorded(file: &str) -> &'static str {
+/// The values of a path (`TGID FD.CALL`) of a machine that synthctl's tests recorded.
+fn recorded(path: &str) -> impl Iterator<Item = &'static str> {
     let machine = include_str!("../../synthctl/tests/host/recorded/attached.txt");
     let (_, rest) = machine
-        .split_once(&format!("=== /sys/kernel/synthjit/processes/{file}\n"))
+        .split_once("=== /sys/kernel/debug/synthjit/values\n")
         .unwrap();
-    rest.split("===").next().unwrap()
+    let listing = rest.split("===").next().unwrap();
+    let about = format!("{path} ");
+    listing
+        .lines()
+        .filter_map(move |line| line.strip_prefix(&about))
 }
 
 fn values() -> String {
-    let path = |call: &str, file| {
-        let lines = recorded(file)
-            .lines()
-            .map(|line| format!("> VALUE {call} {line}\n"));
+    let path = |call: &str, path| {
+        let lines = recorded(path).map(|line| format!("> VALUE {call} {line}\n"));
         lines.collect::<String>()
     };
-    path("write", "99/fds/1.write/values") + &path("read", "100/fds/0.read/values")
+    path("write", "99 1.write") + &path("read", "100 0.read")
 }
 
 /// A stock call takes a hundred instructions, an attached one four: user space, entry of the path, and two behind it.
 fn sections() -> (String, String) {
     let (mut log, mut counted) = (String::new(), String::new());
-    for (call, file) in [
-        (WRITE, "99/fds/1.write/values"),
-        (READ, "100/fds/0.read/values"),
-    ] {
-        let line = recorded(file)
-            .lines()
-            .find_map(|line| line.strip_prefix("entry 0x"));
+    for (call, path) in [(WRITE, "99 1.write"), (READ, "100 0.read")] {
+        let line = recorded(path).find_map(|line| line.strip_prefix("entry 0x"));
         let entry = u64::from_str_radix(line.unwrap(), 16).unwrap();
         log += &format!("> SECTION {call} stock 100\n> SECTION {call} attached 4\n");
         counted +=

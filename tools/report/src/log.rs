@@ -49,7 +49,7 @@ pub struct Log {
     pub programs: BTreeMap<(u32, Mode), (u64, u64)>,
     /// Where functions begin, and what they are called.
     pub symbols: BTreeMap<u64, String>,
-    /// The text of a path's file `values`, by the call that the path is for.
+    /// What a path was made of, by the call that the path is for.
     values: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is remembered of a process that ended while it was attached: a line of the file `exited`.
+//! What is remembered of a process that ended while it was attached: a line of the listing `exited`.
 
 use crate::status::Bailed;
 
@@ -26,7 +26,7 @@ impl Did {
 }
 
 impl Exited {
-    /// The line of process `pid` in the file's text.
+    /// The line of process `pid` in the listing.
     pub fn find(text: &str, pid: i32) -> Option<Self> {
         text.lines().find_map(|line| {
             let (number, rest) = line.split_once(' ')?;

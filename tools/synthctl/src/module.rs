@@ -1,4 +1,4 @@
-//! The files of `/sys/kernel/synthjit` (docs/sysfs.md), and what the kernel's error numbers mean there.
+//! The files of `/sys/kernel/synthjit` and the listings of debugfs (docs/sysfs.md), and what the kernel's error numbers mean there.
 
 use std::io;
 
@@ -11,11 +11,17 @@ use crate::reason;
 /// Where the module's files are.
 pub const ROOT: &str = "/sys/kernel/synthjit";
 
+/// Where debugfs is usually mounted, and the module's listings in it.
+const DEBUGFS: &str = "/sys/kernel/debug";
+const LISTINGS: &str = "/sys/kernel/debug/synthjit";
+
 // Numbers of include/uapi/asm-generic/errno-base.h and errno.h.
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
+const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
 const EOPNOTSUPP: i32 = 95;
 
 /// What an attach or detach came to, if it did not fail.
@@ -85,25 +91,56 @@ impl<'a> Module<'a> {
         verdict.strip_prefix("refused: ").map(str::to_owned)
     }
 
-    /// A file that tells addresses of the kernel.
+    /// The code of a path, which tells addresses of the kernel.
     ///
     /// # Errors
     ///
     /// If it is not there, or not for this user.
-    pub fn secret(&self, rest: &str) -> Result<Vec<u8>, Error> {
-        let path = format!("{ROOT}/{rest}");
-        self.machine.bytes(&path).map_err(|error| {
-            // Root is refused by lockdown and by kernel.kptr_restrict only (docs/sysfs.md).
-            if error.kind() == io::ErrorKind::PermissionDenied
-                && process::may_administer(self.machine)
-            {
-                return Error::new(
-                    Kind::Lockdown,
-                    "generated code holds kernel addresses, which this kernel hides from root too",
-                    "boot without lockdown=confidentiality; sysctl kernel.kptr_restrict=1",
-                );
+    pub fn code(&self, pid: i32, path: &str) -> Result<Vec<u8>, Error> {
+        let file = format!("{ROOT}/processes/{pid}/fds/{path}/code");
+        self.machine
+            .bytes(&file)
+            .map_err(|error| self.hidden(&format!("cannot read {file}"), &error))
+    }
+
+    /// What an error means of a file that tells addresses of the kernel.
+    fn hidden(&self, what: &str, error: &io::Error) -> Error {
+        // Root is refused by lockdown and by kernel.kptr_restrict only (docs/sysfs.md).
+        if error.kind() == io::ErrorKind::PermissionDenied && process::may_administer(self.machine)
+        {
+            return Error::new(
+                Kind::Lockdown,
+                "generated code holds kernel addresses, which this kernel hides from root too",
+                "boot without lockdown=confidentiality; sysctl kernel.kptr_restrict=1",
+            );
+        }
+        self.explain(what, None, error)
+    }
+
+    /// A listing of debugfs, which is for root.
+    ///
+    /// # Errors
+    ///
+    /// If it is not for this user, or there is no debugfs.
+    pub fn listing(&self, name: &str) -> Result<String, Error> {
+        let file = format!("{LISTINGS}/{name}");
+        self.machine.text(&file).map_err(|error| {
+            let what = format!("cannot read {file}");
+            if error.kind() != io::ErrorKind::NotFound || !self.machine.has(ROOT) {
+                return self.hidden(&what, &error);
             }
-            self.explain(&format!("cannot read {path}"), None, &error)
+            let (why, cure) = if self.machine.names(DEBUGFS).is_empty() {
+                (
+                    "debugfs is not mounted",
+                    "mount -t debugfs debugfs /sys/kernel/debug",
+                )
+            } else {
+                (
+                    "this kernel has no debugfs for the module",
+                    "boot without debugfs=off, or with a kernel that has CONFIG_DEBUG_FS",
+                )
+            };
+            Error::new(Kind::Other, format!("{what}: {why}"), cure)
         })
     }
 
@@ -171,6 +208,17 @@ impl<'a> Module<'a> {
                 "it is a thread of the kernel, which makes no system calls".to_owned(),
                 "attach a process".to_owned(),
             ),
+            Some(EBUSY) => (
+                Kind::Other,
+                "changes of kernel text would go unseen, since function tracing is switched off"
+                    .to_owned(),
+                "sysctl kernel.ftrace_enabled=1".to_owned(),
+            ),
+            Some(ENOSPC) => (
+                Kind::Other,
+                "as many processes are attached as the module takes".to_owned(),
+                "synthctl status lists them; synthctl detach PID makes room".to_owned(),
+            ),
             Some(EOPNOTSUPP) => {
                 let reason = self.refusal().unwrap_or_default();
                 let cure = reason::cure(&reason).to_owned();
@@ -204,4 +252,19 @@ impl<'a> Module<'a> {
             ),
         }
     }
+}
+
+/// The lines of a listing that are about process `pid` and, unless it is empty, its `path` (`FD.CALL`), without that.
+pub fn lines_about<'l>(
+    listing: &'l str,
+    pid: i32,
+    path: &str,
+) -> impl Iterator<Item = &'l str> + use<'l> {
+    let about = match path {
+        "" => format!("{pid} "),
+        path => format!("{pid} {path} "),
+    };
+    listing
+        .lines()
+        .filter_map(move |line| line.strip_prefix(&about))
 }

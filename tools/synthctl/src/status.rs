@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use synthjit_engine::specs::Bail;
 
-use crate::module::Module;
+use crate::module::{lines_about, Module};
 use crate::process;
 use crate::reason;
 
@@ -97,7 +97,10 @@ pub struct Path {
     pub size: u64,
     /// Calls that it did while hits were counted.
     pub hits: u64,
-    /// Why it gave calls back, in the order of its spec; those that never happened too.
+    /// Calls that it gave back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gave_back: Option<u64>,
+    /// Why, in the order of its spec; reasons that never happened too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bailouts: Option<Vec<Bailed>>,
 }
@@ -127,13 +130,10 @@ impl Bailed {
         }
     }
 
-    /// The lines of a file `bailouts`; `None` if it says that they are not counted.
-    pub fn parse(text: &str) -> Option<Vec<Self>> {
-        let line = |line: &str| {
-            let (name, count) = line.split_once(' ')?;
-            Some(Self::new(name, count.parse().ok()?))
-        };
-        text.lines().map(line).collect()
+    /// A `REASON COUNT` of the listing `bailouts`.
+    fn parse(text: &str) -> Option<Self> {
+        let (name, count) = text.split_once(' ')?;
+        Some(Self::new(name, count.parse().ok()?))
     }
 }
 
@@ -151,6 +151,7 @@ impl Status {
     pub fn read(module: &Module<'_>) -> Self {
         let refusal = module.refusal();
         let is_on = |file: &str| module.text(file).is_ok_and(|text| text == "1");
+        let counts = Counts::read(module);
         Self {
             kernel: module
                 .machine
@@ -160,7 +161,7 @@ impl Status {
             refused: refusal.as_deref().map(Why::of),
             enabled: is_on("enabled"),
             profile: is_on("profile"),
-            paths: kinds(&module.text("platform/paths").unwrap_or_default()),
+            paths: Kind::all(module),
             stats: module
                 .names("stats")
                 .into_iter()
@@ -172,35 +173,55 @@ impl Status {
             processes: module
                 .attached()
                 .into_iter()
-                .filter_map(|pid| Process::read(module, pid))
+                .filter_map(|pid| Process::read(module, pid, &counts))
                 .collect(),
         }
     }
 }
 
-fn kinds(text: &str) -> Vec<Kind> {
-    text.lines()
-        .filter_map(|line| {
-            let (name, verdict) = line.split_once(": ")?;
-            Some(Kind {
-                name: name.to_owned(),
+impl Kind {
+    /// All kinds of paths.
+    pub fn all(module: &Module<'_>) -> Vec<Self> {
+        let kind = |name: String| {
+            let verdict = module.text(&format!("platform/paths/{name}")).ok()?;
+            Some(Self {
+                name,
                 available: verdict == "available",
                 left_out: verdict.strip_prefix("left out: ").map(str::to_owned),
             })
-        })
-        .collect()
+        };
+        let names = module.names("platform/paths");
+        names.into_iter().filter_map(kind).collect()
+    }
+}
+
+/// Why paths gave calls back, as the listing `bailouts` tells it to root.
+pub struct Counts(Option<String>);
+
+impl Counts {
+    /// What it says now.
+    pub fn read(module: &Module<'_>) -> Self {
+        Self(module.listing("bailouts").ok())
+    }
+
+    /// Those of a path; `None` if they are not counted, or not for this user to see.
+    fn of(&self, pid: i32, path: &str) -> Option<Vec<Bailed>> {
+        let lines = lines_about(self.0.as_ref()?, pid, path);
+        let counts: Vec<Bailed> = lines.filter_map(Bailed::parse).collect();
+        (!counts.is_empty()).then_some(counts)
+    }
 }
 
 impl Process {
     /// An attached process; `None` if it is not, or not any more.
-    pub fn read(module: &Module<'_>, pid: i32) -> Option<Self> {
+    pub fn read(module: &Module<'_>, pid: i32, counts: &Counts) -> Option<Self> {
         let folder = format!("processes/{pid}");
         let state = module.text(&format!("{folder}/state")).ok()?;
         let stock = state.strip_prefix("stock: ");
         let mut paths: Vec<Path> = module
             .names(&format!("{folder}/fds"))
             .iter()
-            .filter_map(|name| Path::read(module, pid, name))
+            .filter_map(|name| Path::read(module, pid, name, counts))
             .collect();
         paths.sort_by(|a, b| (a.fd, &a.call).cmp(&(b.fd, &b.call)));
         Some(Self {
@@ -222,7 +243,7 @@ impl Process {
 
 impl Path {
     /// The path in the folder `name` of a process's `fds`; `None` if it is gone.
-    fn read(module: &Module<'_>, pid: i32, name: &str) -> Option<Self> {
+    pub fn read(module: &Module<'_>, pid: i32, name: &str, counts: &Counts) -> Option<Self> {
         let (fd, call) = name.split_once('.')?;
         let fd = fd.parse().ok()?;
         let folder = format!("processes/{pid}/fds/{name}");
@@ -233,10 +254,11 @@ impl Path {
             spec: module.text(&format!("{folder}/spec")).ok()?,
             size: module.number(&format!("{folder}/size")),
             hits: module.number(&format!("{folder}/hits")),
-            bailouts: module
+            gave_back: module
                 .text(&format!("{folder}/bailouts"))
                 .ok()
-                .and_then(|text| Bailed::parse(&text)),
+                .and_then(|text| text.parse().ok()),
+            bailouts: counts.of(pid, name),
         })
     }
 }

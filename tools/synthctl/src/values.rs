@@ -1,4 +1,4 @@
-//! What a path was made of: the file `values` of its folder in sysfs, and the same code made again from it.
+//! What a path was made of: its lines of the listing `values`, and the same code made again from it.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,9 @@ use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::x86::verbs::Verbs;
 use synthjit_engine::Ground;
+
+use crate::error::Error;
+use crate::module::{lines_about, Module};
 
 /// Numbers by name.
 #[derive(Clone, Debug, Default)]
@@ -31,13 +34,27 @@ const SWITCHES: &[&str] = &[
 ];
 
 impl Values {
-    /// Reads the file's text; a line that is not `NAME 0xNUMBER` is left out.
+    /// Those of the path `FD.CALL` of a process.
+    ///
+    /// # Errors
+    ///
+    /// If they are not for this user to see.
+    pub fn read(module: &Module<'_>, pid: i32, path: &str) -> Result<Self, Error> {
+        let listing = module.listing("values")?;
+        Ok(Self::of_lines(lines_about(&listing, pid, path)))
+    }
+
+    /// Those of a text; a line that is not `NAME 0xNUMBER` is left out.
     pub fn parse(text: &str) -> Self {
+        Self::of_lines(text.lines())
+    }
+
+    fn of_lines<'l>(lines: impl Iterator<Item = &'l str>) -> Self {
         let line = |line: &str| {
             let (name, number) = line.split_once(" 0x")?;
             Some((name.to_owned(), u64::from_str_radix(number, 16).ok()?))
         };
-        Self(text.lines().filter_map(line).collect())
+        Self(lines.filter_map(line).collect())
     }
 
     /// The number of that name.

@@ -1,13 +1,17 @@
-//! `docs/ABI/testing/sysfs-kernel-synthjit` says in the form of the kernel's `Documentation/ABI` what the table of `docs/sysfs.md`
-//! says, and is made from it: `SYNTH_BLESS=1` writes it anew. A guest test holds the table against the files that there are.
+//! The files of `docs/ABI/testing` say in the form of the kernel's `Documentation/ABI` what the tables of `docs/sysfs.md` say, and are
+//! made from them: `SYNTH_BLESS=1` writes them anew. A guest test holds the tables against the files that there are.
 
 use std::fmt::Write;
 
 const TABLE: &str = include_str!("../../../../docs/sysfs.md");
-const FILE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../docs/ABI/testing/sysfs-kernel-synthjit"
-);
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ABI/testing");
+/// Where files are whose rows give no whole path.
+const SYSFS: &str = "/sys/kernel/synthjit/";
+/// What each file of the folder is about.
+const FILES: [(&str, &str); 2] = [
+    ("sysfs-kernel-synthjit", SYSFS),
+    ("debugfs-synthjit", "/sys/kernel/debug/synthjit/"),
+];
 /// Columns of a description, two tabs apart.
 const WIDTH: usize = 64;
 
@@ -75,18 +79,27 @@ fn wrapped(text: &str) -> String {
     out
 }
 
-/// The text of the file.
-fn abi(document: &str) -> String {
+/// The text of a file: the rows about what is below `folder`.
+fn abi(document: &str, folder: &str) -> String {
     let mut out = String::new();
     for entry in entries(document) {
+        let names = entry.names.iter().map(|name| match name.starts_with('/') {
+            true => name.clone(),
+            false => format!("{SYSFS}{name}"),
+        });
+        let names: Vec<String> = names.filter(|name| name.starts_with(folder)).collect();
+        if names.is_empty() {
+            continue;
+        }
         if !out.is_empty() {
             out.push('\n');
         }
-        for name in entry.names {
+        for name in names {
             let name = name
                 .replace("TGID", "<tgid>")
+                .replace("KIND", "<kind>")
                 .replace("FD.CALL", "<fd>.<call>");
-            let _ = writeln!(out, "What:\t\t/sys/kernel/synthjit/{name}");
+            let _ = writeln!(out, "What:\t\t{name}");
         }
         out += "Date:\t\tNov 2026\nKernelVersion:\t7.2\nContact:\tsynthjit maintainers\nDescription:\n";
         let text = format!("{} {}", sentence(&entry.meaning), access(&entry.rights));
@@ -97,27 +110,40 @@ fn abi(document: &str) -> String {
 }
 
 #[test]
-fn the_abi_file_says_what_the_table_says() {
-    let text = abi(TABLE);
-    assert!(
-        text.matches("What:").count() >= 20,
-        "the table is not found"
-    );
-    if std::env::var_os("SYNTH_BLESS").is_some() {
-        std::fs::write(FILE, &text).expect("docs can be written");
+fn the_abi_files_say_what_the_tables_say() {
+    let mut told = 0;
+    for (name, folder) in FILES {
+        let text = abi(TABLE, folder);
+        told += text.matches("What:").count();
+        let file = format!("{FOLDER}/{name}");
+        if std::env::var_os("SYNTH_BLESS").is_some() {
+            std::fs::write(&file, &text).expect("docs can be written");
+        }
+        let there = std::fs::read_to_string(&file).expect("the file is there");
+        assert_eq!(there, text, "SYNTH_BLESS=1 writes {file} anew");
     }
-    let there = std::fs::read_to_string(FILE).expect("the file is there");
-    assert_eq!(there, text, "SYNTH_BLESS=1 writes {FILE} anew");
+    let rows: usize = entries(TABLE).iter().map(|entry| entry.names.len()).sum();
+    assert!(
+        told == rows && rows >= 25,
+        "{told} of {rows} files are told"
+    );
 }
 
 #[test]
 fn a_row_becomes_an_entry() {
-    let row = "| `attach`, `detach` | wo 0200 | a process number (`TGID`) |\n| `processes/TGID/fds/FD.CALL/spec` | ro 0444 | it |";
+    let row = "| `attach`, `detach` | wo 0200 | a process number (`TGID`) |\n| `processes/TGID/fds/FD.CALL/spec` | ro 0444 | it |\n\
+               | `/sys/kernel/debug/synthjit/list` | ro 0400 | them |";
     assert_eq!(
-        abi(row),
+        abi(row, SYSFS),
         "What:\t\t/sys/kernel/synthjit/attach\nWhat:\t\t/sys/kernel/synthjit/detach\nDate:\t\tNov 2026\nKernelVersion:\t7.2\n\
          Contact:\tsynthjit maintainers\nDescription:\n\t\tA process number (TGID). Write-only, mode 0200.\n\n\
          What:\t\t/sys/kernel/synthjit/processes/<tgid>/fds/<fd>.<call>/spec\nDate:\t\tNov 2026\nKernelVersion:\t7.2\n\
          Contact:\tsynthjit maintainers\nDescription:\n\t\tIt. Read-only, mode 0444.\n"
+    );
+    let other = abi(row, "/sys/kernel/debug/synthjit/");
+    assert!(
+        other.starts_with("What:\t\t/sys/kernel/debug/synthjit/list\n")
+            && other.matches("What:").count() == 1,
+        "{other}"
     );
 }

@@ -75,8 +75,7 @@ fn functions(table: &str) -> BTreeMap<u64, &str> {
 
 /// What a path was made of; nothing if there is none.
 pub fn values(fd: i32, call: Call) {
-    let file = sysfs::fd_file(sys::getpid(), fd, call, "values");
-    for line in sysfs::get(&file).unwrap_or_default().lines() {
+    for line in sysfs::listed("values", sys::getpid(), fd, call).unwrap_or_default() {
         println!("VALUE {} {line}", call.name());
     }
 }

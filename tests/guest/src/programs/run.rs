@@ -149,7 +149,7 @@ pub fn attached(program: &Program) -> Result<(Done, Served), String> {
 
 /// Calls that paths did for each process that ended while it was attached, by its number.
 fn exited() -> Sys<BTreeMap<String, u64>> {
-    Ok(parse(&sysfs::get("exited")?))
+    Ok(parse(&sysfs::listing("exited")?))
 }
 
 /// `TGID read N write N`

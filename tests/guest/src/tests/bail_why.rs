@@ -2,7 +2,7 @@
 
 use super::abi::needs_module;
 use super::bail::{epoll_on, epoll_ready, SOON};
-use super::lab::{echo, expect, expect_of, noise, Lab, Res, Rig, Stop};
+use super::lab::{echo, expect, expect_of, noise, Lab, Res, Rig, Stop, ROUNDS};
 use crate::proc::{nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
@@ -16,19 +16,23 @@ area!("why":
 
 /// Reasons and counts of the path of a descriptor; `None` while they are not counted.
 fn reasons(fd: i32, call: Call) -> Option<Vec<(String, u64)>> {
-    let text = sysfs::get(&sysfs::fd_file(sys::getpid(), fd, call, "bailouts")).ok()?;
-    let line = |line: &str| {
+    let lines = sysfs::listed("bailouts", sys::getpid(), fd, call).ok()?;
+    let line = |line: &String| {
         let (name, count) = line.split_once(' ')?;
         Some((name.to_owned(), count.parse().ok()?))
     };
-    text.lines().map(line).collect()
+    let counts: Vec<_> = lines.iter().filter_map(line).collect();
+    // The file of sysfs has their sum.
+    let sum: u64 = counts.iter().map(|c: &(String, u64)| c.1).sum();
+    let file = sysfs::fd_file(sys::getpid(), fd, call, "bailouts");
+    (sysfs::number(&file) == Ok(sum)).then_some(counts)
 }
 
 /// Runs `f` (repeatable) until in one run the path of that descriptor gave exactly one call back, for `reason`. A tick may come in
 /// between, which is a reason of its own.
 fn once(fd: i32, call: Call, reason: &str, mut f: impl FnMut() -> Res) -> Res {
     let mut seen = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..ROUNDS {
         let before = reasons(fd, call);
         f()?;
         let (Some(before), Some(after)) = (before, reasons(fd, call)) else {
@@ -280,16 +284,17 @@ fn spliced(lab: &Lab) -> Res {
 /// A descriptor that is used after it was closed has no path any more; why it had gone is remembered with the process.
 fn closed(lab: &Lab) -> Res {
     needs_module(lab)?;
-    let mut kid = Kid::spawn(|| {
-        let Ok(rig) = lab.rig() else { return 1 };
+    let mut kid = Kid::spawn(|| -> Res {
+        let rig = lab.rig()?;
         let closed = sys::close(rig.p.r).and_then(|_| sys::read(rig.p.r, &mut [0]));
         // It ends attached.
         std::mem::forget(rig);
-        i32::from(closed != Err(Errno::EBADF))
+        same!(closed, Err(Errno::EBADF), "read after close");
+        Ok(())
     })?;
     same!(kid.wait(SOON), Some(Ended::Exit(0)), "the child");
     let line = poll_until(SOON, || {
-        let text = sysfs::get("exited").ok()?;
+        let text = sysfs::listing("exited").ok()?;
         let of_kid = format!("{} ", kid.pid);
         let line = text.lines().find(|line| line.starts_with(&of_kid));
         line.map(str::to_owned)
@@ -305,7 +310,10 @@ fn only_while_profile_is_on(lab: &Lab) -> Res {
     let text = || sysfs::get(&sysfs::fd_file(sys::getpid(), rig.p.w, Write, "bailouts"));
     // Two paths, a vector, and two slots of stubs (specs/arena.toml).
     same!(lab.stat("arena_bytes_used")?, 2 * 896 + 256 + 512, "bytes");
-    ensure!(text()?.contains("mutex_taken 0"), "{:?}", text());
+    let counts = || sysfs::listed("bailouts", sys::getpid(), rig.p.w, Write);
+    ensure!(text()?.parse::<u64>().is_ok(), "{:?}", text());
+    let counted = counts()?.contains(&"mutex_taken 0".to_owned());
+    ensure!(counted, "{:?}", counts());
     sysfs::set("profile", "0")?;
     let off = "not counted: profile is off";
     let is_off = poll_until(SOON, || {
@@ -313,6 +321,7 @@ fn only_while_profile_is_on(lab: &Lab) -> Res {
         (text().ok()? == off).then_some(())
     });
     ensure!(is_off.is_some(), "profile is off, but {:?}", text());
+    same!(counts()?.len(), 0, "reasons while profile is off");
     // What retired is freed by a worker.
     let bytes = poll_until(SOON, || {
         (lab.stat("arena_bytes_used").ok() == Some(2 * 896 + 256)).then_some(())
@@ -343,7 +352,7 @@ fn more_paths_than_stubs(lab: &Lab) -> Res {
         lab.fast_again(&rig.p)
     };
     let kids: Vec<Kid> = (0..KIDS)
-        .map(|_| Kid::spawn(|| i32::from(work().is_err())))
+        .map(|_| Kid::spawn(work))
         .collect::<Result<_, _>>()?;
     let all = poll_until(SOON * 4, || (board.word(0) == KIDS as u64).then_some(()));
     board.raise(0, 1);

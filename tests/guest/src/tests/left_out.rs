@@ -28,28 +28,16 @@ fn platform_says_so(_: &Lab) -> Res {
         "available",
         "platform/trap_vector"
     );
-    let text = sysfs::get("platform/paths")?;
-    let line = |of: &str| {
-        text.lines()
-            .find(|l| l.starts_with(&format!("{of}: ")))
-            .unwrap_or_default()
-            .to_string()
-    };
-    let out = line(&name);
-    ensure!(
-        out.starts_with(&format!("{name}: left out: ")),
-        "platform/paths says {out:?} of {name}"
-    );
+    let of = |name: &str| sysfs::get(&format!("platform/paths/{name}"));
     let function = format!("anon_pipe_{}", call.name());
-    ensure!(
-        out.contains(&function),
-        "platform/paths does not name {function}: {out:?}"
-    );
-    let there = format!("pipe_{}", other.name());
+    let why = format!("{function} in fs/pipe.c has changed");
+    same!(of(&name)?, format!("left out: {why}"), "the path");
+    let listing = sysfs::listing("left_out")?;
+    same!(listing, format!("{name}: {why}"), "left_out");
     same!(
-        line(&there),
-        format!("{there}: available"),
-        "platform/paths of the other call"
+        of(&format!("pipe_{}", other.name()))?,
+        "available",
+        "the path of the other call"
     );
     Ok(())
 }

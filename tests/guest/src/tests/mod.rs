@@ -15,6 +15,7 @@ pub mod exec_probe;
 mod fast;
 mod fault;
 mod left_out;
+mod lengths;
 mod module;
 mod names;
 mod perf;
@@ -96,6 +97,7 @@ const AREAS: &[&[Test]] = &[
     names::TESTS,
     abi::TESTS,
     abi_effect::TESTS,
+    lengths::TESTS,
     rights::TESTS,
     unstopped::TESTS,
     module::TESTS,

@@ -2,7 +2,7 @@
 //! and pointers that no user may give.
 
 use super::abi::needs_module;
-use super::lab::{echo, Lab, Res, Rig, Stop};
+use super::lab::{echo, Lab, Res, Stop};
 use crate::proc::{Ended, Kid};
 use crate::sys;
 use crate::sysfs::{self, Call};
@@ -44,6 +44,10 @@ fn files(r: i32, w: i32) -> Vec<(String, u32)> {
     let mut all = Vec::new();
     for (name, mode) in table() {
         let name = name.replace("TGID", &me);
+        if name.contains("KIND") {
+            all.extend(["pipe_read", "pipe_write"].map(|kind| (name.replace("KIND", kind), mode)));
+            continue;
+        }
         if name.contains("FD.CALL") {
             for fd in [format!("{r}.read"), format!("{w}.write")] {
                 all.push((name.replace("FD.CALL", &fd), mode));
@@ -56,7 +60,7 @@ fn files(r: i32, w: i32) -> Vec<(String, u32)> {
 }
 
 /// Every file below a directory of the module.
-fn walk(rest: &str, into: &mut Vec<String>) {
+pub fn walk(rest: &str, into: &mut Vec<String>) {
     for name in sysfs::list(rest) {
         let path = if rest.is_empty() {
             name
@@ -76,6 +80,7 @@ fn the_table_is_complete(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     let mut there = Vec::new();
     walk("", &mut there);
+    walk(sysfs::LISTINGS, &mut there);
     there.sort();
     let mut told: Vec<String> = files(rig.p.r, rig.p.w).into_iter().map(|f| f.0).collect();
     told.sort();
@@ -85,22 +90,12 @@ fn the_table_is_complete(lab: &Lab) -> Res {
 
 /// Runs `f` in a child; what it answers must be nothing.
 fn in_child(f: impl FnOnce() -> Result<(), String>) -> Res {
-    let said = crate::proc::Board::new()?;
-    let mut kid = Kid::spawn(|| match f() {
-        Ok(()) => 0,
-        Err(text) => {
-            for (i, b) in text.bytes().take(200).enumerate() {
-                said.put(i, b.into());
-            }
-            1
-        }
-    })?;
-    let ended = kid.wait(Duration::from_secs(20));
-    let text: String = (0..200)
-        .map(|i| said.word(i) as u8 as char)
-        .take_while(|c| *c != '\0')
-        .collect();
-    ensure!(ended == Some(Ended::Exit(0)), "{ended:?}: {text}");
+    let mut kid = Kid::spawn(|| f().map_err(Stop::Fail))?;
+    same!(
+        kid.wait(Duration::from_secs(60)),
+        Some(Ended::Exit(0)),
+        "the child"
+    );
     Ok(())
 }
 
@@ -229,14 +224,17 @@ fn handed_descriptor(lab: &Lab) -> Res {
     }
     let code = sysfs::fd_file(sys::getpid(), rig.p.w, Call::Write, "code");
     let code = sys::open(&sysfs::path(&code), libc::O_RDONLY, 0)?;
+    let values = format!("{}/values", sysfs::LISTINGS);
+    let values = sys::open(&values, libc::O_RDONLY, 0)?;
     in_child(|| {
         become_nobody()?;
         for (file, text, fd) in &open {
             refused(file, sys::pwrite(*fd, text.as_bytes(), 0))?;
         }
-        refused("code", sys::pread(code, &mut [0; 64], 0))
+        refused("code", sys::pread(code, &mut [0; 64], 0))?;
+        refused("values", sys::pread(values, &mut [0; 64], 0))
     })?;
-    for fd in open.iter().map(|o| o.2).chain([code]) {
+    for fd in open.iter().map(|o| o.2).chain([code, values]) {
         sys::close(fd)?;
     }
     lab.fast_again(&rig.p)
@@ -246,14 +244,12 @@ fn handed_descriptor(lab: &Lab) -> Res {
 fn code_is_hidden(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = lab.rig()?;
-    for file in ["code", "values"] {
-        is_hidden(&rig, file)?;
-    }
-    Ok(())
+    is_hidden(&sysfs::fd_file(sys::getpid(), rig.p.w, Call::Write, "code"))?;
+    is_hidden(&format!("{}/values", sysfs::LISTINGS))
 }
 
-fn is_hidden(rig: &Rig, file: &str) -> Res {
-    let code = sysfs::path(&sysfs::fd_file(sys::getpid(), rig.p.w, Call::Write, file));
+fn is_hidden(file: &str) -> Res {
+    let code = sysfs::path(file);
     ensure!(sys::read_file(&code).is_ok(), "root reads {file}");
     in_child(|| without(CAP_SYSLOG).and_then(|()| refused(file, sys::read_file(&code))))?;
     let rule = "/proc/sys/kernel/kptr_restrict";

@@ -301,6 +301,7 @@ fn info(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
         let _ = writeln!(out, "    {key}: {value},");
     };
     line("name", format!("{:?}", spec.name));
+    line("c_name", format!("c{:?}", spec.name));
     line("kind", format!("super::SpecKind::{kind}"));
     line("call", format!("{:?}", spec.call));
     line("syscall", syscall);
@@ -308,7 +309,7 @@ fn info(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
     line("doc", format!("{:?}", one_line(&spec.doc)));
     line("uses", strings(&spec.uses));
     line("available", unavailable.is_empty().to_string());
-    line("unavailable", format!("{unavailable:?}"));
+    line("unavailable", strings(&unavailable));
     line(
         "refuses",
         format!(

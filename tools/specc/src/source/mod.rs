@@ -48,8 +48,8 @@ impl Verdicts {
         }
     }
 
-    /// Why `spec` cannot be used on this kernel; empty if it can.
-    pub fn unavailable(&self, set: &Set, spec: &Spec) -> String {
+    /// Why `spec` cannot be used on this kernel, one text for each mirror; empty if it can.
+    pub fn unavailable(&self, set: &Set, spec: &Spec) -> Vec<String> {
         let mut parts = Vec::new();
         for mirror in set.closure(spec).iter().flat_map(|s| &s.mirror) {
             match self.state(mirror) {
@@ -62,7 +62,7 @@ impl Verdicts {
                 }
             }
         }
-        parts.join("; ")
+        parts
     }
 
     /// One line for people per mirror that is not known, in a stable order.

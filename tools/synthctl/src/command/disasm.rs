@@ -35,11 +35,11 @@ pub fn listing(
     fd: u32,
     call: &str,
 ) -> Result<(Values, Vec<Line>), Error> {
-    let folder = format!("processes/{pid}/fds/{fd}.{call}");
-    let code = module.secret(&format!("{folder}/code"))?;
-    let values = module.secret(&format!("{folder}/values"))?;
-    let values = Values::parse(&String::from_utf8_lossy(&values));
-    let kind = kind(&module.text(&format!("{folder}/spec")).unwrap_or_default())?;
+    let path = format!("{fd}.{call}");
+    let code = module.code(pid, &path)?;
+    let values = Values::read(module, pid, &path)?;
+    let spec = module.text(&format!("processes/{pid}/fds/{path}/spec"));
+    let kind = kind(&spec.unwrap_or_default())?;
     let lines = listing::list(kind, &values, &code).map_err(|unlike| {
         let what = match unlike {
             Unlike::Values => "the module tells other values than this synthctl knows",

@@ -3,10 +3,10 @@
 use synthjit_engine::specs::{Kept, Source, SpecInfo, ValueInfo};
 
 use crate::error::{Error, Kind};
-use crate::module::Module;
+use crate::module::{lines_about, Module};
 use crate::paint::{BAD, GOOD, NOTE, STRONG};
 use crate::reason;
-use crate::status::{Path, Process, State};
+use crate::status::{Counts, Path, Process, State};
 use crate::text::wrap;
 use crate::values::Values;
 
@@ -24,7 +24,7 @@ const CLASSES: [&str; 4] = [
 ///
 /// If there is no such process, or it is not attached.
 pub fn process(module: &Module<'_>, pid: i32) -> Result<Process, Error> {
-    Process::read(module, pid).ok_or_else(|| {
+    Process::read(module, pid, &Counts::read(module)).ok_or_else(|| {
         if module.machine.has(format!("/proc/{pid}")) {
             return Error::new(
                 Kind::NoProcess,
@@ -40,8 +40,12 @@ pub fn process(module: &Module<'_>, pid: i32) -> Result<Process, Error> {
 /// Prints what is known about a process, or about the paths of one of its descriptors.
 pub fn explain(module: &Module<'_>, pid: i32, fd: Option<u32>) -> Result<u8, Error> {
     let process = process(module, pid)?;
-    let without = without(module, pid);
     state(&process);
+    let without = without(module, pid).unwrap_or_else(|error| {
+        let what = format!("descriptors without a path are not told: {}", error.what);
+        detail(&what, &error.cure);
+        Vec::new()
+    });
     let Some(fd) = fd else {
         process.paths.iter().for_each(one_line);
         without.iter().for_each(|x| stock(x));
@@ -111,21 +115,18 @@ struct Without {
     reason: String,
 }
 
-fn without(module: &Module<'_>, pid: i32) -> Vec<Without> {
-    let text = module
-        .text(&format!("processes/{pid}/without"))
-        .unwrap_or_default();
-    text.lines()
-        .filter_map(|line| {
-            let (name, reason) = line.split_once(": ")?;
-            let (fd, call) = name.split_once('.')?;
-            Some(Without {
-                fd: fd.parse().ok()?,
-                call: call.to_owned(),
-                reason: reason.to_owned(),
-            })
+fn without(module: &Module<'_>, pid: i32) -> Result<Vec<Without>, Error> {
+    let listing = module.listing("without")?;
+    let one = |line: &str| {
+        let (name, reason) = line.split_once(": ")?;
+        let (fd, call) = name.split_once('.')?;
+        Some(Without {
+            fd: fd.parse().ok()?,
+            call: call.to_owned(),
+            reason: reason.to_owned(),
         })
-        .collect()
+    };
+    Ok(lines_about(&listing, pid, "").filter_map(one).collect())
 }
 
 fn stock(without: &Without) {
@@ -145,11 +146,10 @@ fn one_line(path: &Path) {
 
 fn one_path(module: &Module<'_>, pid: i32, path: &Path) -> Result<(), Error> {
     let spec = super::disasm::kind(&path.spec)?.spec();
-    let folder = format!("processes/{pid}/fds/{}.{}", path.fd, path.call);
     one_line(path);
     anstream::println!("    {}", wrap(spec.doc, 4));
-    let values = match module.secret(&format!("{folder}/values")) {
-        Ok(text) => Some(Values::parse(&String::from_utf8_lossy(&text))),
+    let values = match Values::read(module, pid, &format!("{}.{}", path.fd, path.call)) {
+        Ok(values) => Some(values),
         Err(error) => {
             detail(&format!("without the values: {}", error.what), &error.cure);
             None
@@ -190,8 +190,10 @@ fn one_value(value: &ValueInfo, values: Option<&Values>) {
 /// What the path gives back, and how often it did if that is counted.
 fn bailouts(spec: &SpecInfo, path: &Path) {
     anstream::println!("\n{STRONG}what goes to the stock path, call by call{STRONG:#}");
-    if path.bailouts.is_none() {
-        anstream::println!("    {NOTE}not counted (profile){NOTE:#}");
+    match (&path.bailouts, path.gave_back) {
+        (Some(_), _) => {}
+        (None, Some(count)) => anstream::println!("    {NOTE}{count}, root sees why{NOTE:#}"),
+        (None, None) => anstream::println!("    {NOTE}not counted (profile){NOTE:#}"),
     }
     for bail in spec.bails {
         let mut counted = path.bailouts.iter().flatten();

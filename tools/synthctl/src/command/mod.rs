@@ -7,7 +7,7 @@ mod run;
 mod show;
 
 pub use daemon::daemon;
-pub use disasm::{disasm, listing};
+pub use disasm::{disasm, kind, listing};
 pub use explain::explain;
 pub use run::run;
 

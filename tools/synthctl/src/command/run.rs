@@ -51,7 +51,7 @@ fn attempt(module: &Module<'_>, command: &[OsString]) -> Result<u8, (u8, Error)>
         .map_err(|error| own(other("cannot wait for the command", &error)))?;
     drop(profile);
     let bailouts = module.number("stats/bailouts").saturating_sub(bailouts);
-    report(module, &calls, exited.as_ref(), bailouts);
+    report(module, &calls, exited, bailouts);
     Ok(code(status))
 }
 
@@ -116,19 +116,20 @@ impl Drop for Profile<'_> {
 }
 
 /// What the module remembers of a process that has ended; `None` if it was detached before.
-fn exited(module: &Module<'_>, pid: i32) -> Option<Exited> {
+fn exited(module: &Module<'_>, pid: i32) -> Result<Option<Exited>, Error> {
     let start = Instant::now();
     while module.machine.has(format!("{ROOT}/processes/{pid}")) && start.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(1));
     }
-    Exited::find(&module.text("exited").ok()?, pid)
+    Ok(Exited::find(&module.listing("exited")?, pid))
 }
 
-fn report(module: &Module<'_>, calls: &Calls, exited: Option<&Exited>, bailouts: u64) {
-    let Some(Exited { read, write }) = exited else {
-        anstream::eprintln!("synthctl: the command was detached before its end");
-        return;
-    };
+fn report(
+    module: &Module<'_>,
+    calls: &Calls,
+    exited: Result<Option<Exited>, Error>,
+    bailouts: u64,
+) {
     let line = |name: &str, text: String| {
         anstream::eprintln!("{STRONG}{name:12}{STRONG:#}{}", wrap(&text, 12));
     };
@@ -136,6 +137,17 @@ fn report(module: &Module<'_>, calls: &Calls, exited: Option<&Exited>, bailouts:
         "calls",
         format!("read {}, write {}", calls.read, calls.write),
     );
+    let Exited { read, write } = match exited {
+        Ok(Some(exited)) => exited,
+        Ok(None) => {
+            line("hits", "the command was detached before its end".to_owned());
+            return;
+        }
+        Err(error) => {
+            line("hits", format!("not known: {}; {}", error.what, error.cure));
+            return;
+        }
+    };
     line(
         "hits",
         format!(
@@ -154,7 +166,7 @@ fn report(module: &Module<'_>, calls: &Calls, exited: Option<&Exited>, bailouts:
             write.given_back()
         ),
     );
-    for (call, did) in [("read", read), ("write", write)] {
+    for (call, did) in [("read", &read), ("write", &write)] {
         for Bailed {
             name, count, doc, ..
         } in &did.bailouts

@@ -1,7 +1,7 @@
 //! `synthctl status` for people.
 
 use crate::paint::{BAD, GOOD, NOTE, STRONG};
-use crate::status::{Process, State, Status, Why};
+use crate::status::{Path, Process, State, Status, Why};
 use crate::text::{cut, wrap};
 
 /// Columns before a wrapped reason.
@@ -91,15 +91,23 @@ fn process(process: &Process) {
             path.size,
             path.hits
         );
-        let happened = path.bailouts.iter().flatten().filter(|b| b.count > 0);
-        let bailouts: Vec<String> = happened
-            .map(|b| format!("{} {}", b.name, b.count))
-            .collect();
-        if !bailouts.is_empty() {
-            let text = format!("gave back: {}", bailouts.join(", "));
+        if let Some(text) = gave_back(path) {
             anstream::println!("{:11}{}", "", wrap(&text, 11));
         }
     }
+}
+
+/// What a path gave back, and why if that can be seen; `None` if nothing.
+fn gave_back(path: &Path) -> Option<String> {
+    let Some(bailouts) = &path.bailouts else {
+        let count = path.gave_back.filter(|count| *count > 0)?;
+        return Some(format!("gave back: {count}, root sees why"));
+    };
+    let happened = bailouts.iter().filter(|b| b.count > 0);
+    let reasons: Vec<String> = happened
+        .map(|b| format!("{} {}", b.name, b.count))
+        .collect();
+    (!reasons.is_empty()).then(|| format!("gave back: {}", reasons.join(", ")))
 }
 
 /// Prints a reason and its cure.

@@ -6,6 +6,7 @@ use super::Check;
 use crate::machine::Machine;
 use crate::module::Module;
 use crate::reason;
+use crate::status::Kind;
 
 const ABOUT: &str = "platform";
 
@@ -19,13 +20,14 @@ pub fn look(machine: &Machine, loaded: bool) -> Vec<Check> {
         Some(text) => Check::problem(ABOUT, format!("refused: {text}"), reason::cure(&text)),
         None => Check::good(ABOUT, "available"),
     }];
-    let paths = module.text("platform/paths").unwrap_or_default();
-    for line in paths.lines().filter(|line| line.contains(": left out: ")) {
-        checks.push(Check::problem(
-            "paths",
-            line,
-            Reason::SpecUnavailable.cure(),
-        ));
+    for Kind { name, left_out, .. } in Kind::all(&module) {
+        if let Some(why) = left_out {
+            checks.push(Check::problem(
+                "paths",
+                format!("{name}: left out: {why}"),
+                Reason::SpecUnavailable.cure(),
+            ));
+        }
     }
     if module.text("enabled").is_ok_and(|text| text == "0") {
         checks.push(Check::note(

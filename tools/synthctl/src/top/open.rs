@@ -1,9 +1,11 @@
 //! A path that is looked at in `top`: what it is, its assumptions, its code.
 
+use synthjit_engine::specs::Kept;
+
 use crate::command;
 use crate::error::Error;
 use crate::module::Module;
-use crate::status::Bailed;
+use crate::status::{Bailed, Counts, Path};
 use crate::text::wrap;
 
 use super::model::Row;
@@ -29,19 +31,28 @@ pub fn text(module: &Module<'_>, row: &Row) -> Result<Vec<String>, Error> {
         String::new(),
         "What it rests on:".to_owned(),
     ];
-    let folder = format!("processes/{pid}/fds/{fd}.{call}");
-    let assumptions = module
-        .text(&format!("{folder}/assumptions"))
-        .unwrap_or_default();
-    for line in assumptions.lines() {
-        let wrapped = format!("    {}", wrap(line, 4));
+    let path = Path::read(module, *pid, &format!("{fd}.{call}"), &Counts::read(module));
+    let spec = path
+        .as_ref()
+        .and_then(|path| command::kind(&path.spec).ok());
+    for value in spec.iter().flat_map(|kind| kind.spec().values) {
+        let line = match value.kept {
+            Kept::Guard => format!("{}: guard: {}", value.name, value.doc),
+            Kept::Watch => {
+                let events = value.events.join(" ");
+                format!("{}: watch {events}: {}", value.name, value.doc)
+            }
+            Kept::Always | Kept::Never => continue,
+        };
+        let wrapped = format!("    {}", wrap(&line, 4));
         lines.extend(wrapped.lines().map(str::to_owned));
     }
     lines.push(String::new());
-    let bailouts = module.text(&format!("{folder}/bailouts"));
-    match bailouts.ok().and_then(|text| Bailed::parse(&text)) {
-        None => lines.push("Why it gave calls back is not counted.".to_owned()),
-        Some(bailouts) => {
+    let counted = path.map(|path| (path.bailouts, path.gave_back));
+    match counted.unwrap_or_default() {
+        (None, Some(count)) => lines.push(format!("It gave {count} calls back. Root sees why.")),
+        (None, None) => lines.push("Why it gave calls back is not counted.".to_owned()),
+        (Some(bailouts), _) => {
             lines.push("Why it gave calls back:".to_owned());
             for Bailed {
                 name,

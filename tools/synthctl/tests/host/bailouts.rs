@@ -10,13 +10,11 @@ use synthctl::top::model::{reasons, Sample};
 
 use crate::recorded::{attached, Recorded};
 
-const FOLDER: &str = "/sys/kernel/synthjit/processes/99/fds/1.write";
-
 /// The recorded machine, whose writer has given some calls back.
 fn counted() -> Recorded {
     let machine = attached();
     let text = "single_step 0\nexit_work 3\nreader_waits 12\nno_such_word 1\n";
-    machine.put(&format!("{FOLDER}/bailouts"), text);
+    machine.count(99, "1.write", text);
     machine
 }
 
@@ -42,6 +40,36 @@ fn status_tells_those_that_happened() {
     assert!(!said(&attached(), &["status"]).contains("gave back"));
 }
 
+/// Whoever may not read listings, or has no debugfs, sees how many.
+#[test]
+fn without_listings_there_is_the_sum() {
+    let machine = counted();
+    machine.remove("/sys/kernel/debug");
+    let text = said(&machine, &["status"]);
+    assert!(text.contains("gave back: 16, root sees why"), "{text}");
+    let all: serde_json::Value =
+        serde_json::from_str(&said(&machine, &["status", "--json"])).expect("JSON");
+    let path = &all["processes"][1]["paths"][0];
+    assert_eq!(
+        (path["gave_back"].as_u64(), path.get("bailouts")),
+        (Some(16), None)
+    );
+    let text = said(&machine, &["explain", "99", "1"]);
+    for part in [
+        "descriptors without a path are not told: cannot read /sys/kernel/debug/synthjit/without: debugfs is not mounted cure: mount -t debugfs",
+        "without the values: cannot read /sys/kernel/debug/synthjit/values: debugfs is not mounted",
+        "16, root sees why single_step The process is being stepped",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    machine.put("/sys/kernel/debug/other", "");
+    let text = said(&machine, &["explain", "99", "1"]);
+    assert!(
+        text.contains("this kernel has no debugfs for the module cure: boot without debugfs=off"),
+        "{text}"
+    );
+}
+
 #[test]
 fn programs_get_what_it_is_and_the_cure() {
     let status = |machine: &Recorded| -> serde_json::Value {
@@ -63,13 +91,15 @@ fn programs_get_what_it_is_and_the_cure() {
     assert_eq!(bailouts[3]["cure"], "");
     // They are left out while they are not counted.
     let off = counted();
+    off.count(99, "1.write", "");
     off.put(
-        &format!("{FOLDER}/bailouts"),
+        "/sys/kernel/synthjit/processes/99/fds/1.write/bailouts",
         "not counted: profile is off\n",
     );
     for machine in [off, attached()] {
         let all = status(&machine);
-        assert!(all["processes"][1]["paths"][0].get("bailouts").is_none());
+        let path = &all["processes"][1]["paths"][0];
+        assert_eq!((path.get("bailouts"), path.get("gave_back")), (None, None));
     }
 }
 
@@ -91,12 +121,9 @@ fn top_sums_what_came_between_two_looks() {
     let machine = counted();
     let module = Module::open(&machine.machine).expect("a module");
     let before = Sample::read(&module);
-    machine.put(
-        &format!("{FOLDER}/bailouts"),
-        "single_step 0\nexit_work 4\nreader_waits 52\nno_such_word 1\n",
-    );
-    let other = "/sys/kernel/synthjit/processes/100/fds/0.read/bailouts";
-    machine.put(other, "exit_work 7\n");
+    let more = "single_step 0\nexit_work 4\nreader_waits 52\nno_such_word 1\n";
+    machine.count(99, "1.write", more);
+    machine.count(100, "0.read", "exit_work 7\n");
     let mut now = Sample::read(&module);
     now.at = before.at + Duration::from_secs(2);
     let told = reasons(&before, &now);

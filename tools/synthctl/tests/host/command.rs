@@ -219,6 +219,13 @@ fn explain_says_why_not() {
         0,
         "1 write: stock path there is no path for this kind of file cure:",
     );
+    // Process 9 is not process 96, nor 99.
+    expect(
+        &machine,
+        &["explain", "99"],
+        0,
+        "99 sh: specialized 1 write: pipe_write, 884 bytes, pipe:[382]",
+    );
     expect(
         &machine,
         &["explain", "100", "2"],
@@ -257,10 +264,7 @@ fn disasm_fits_80_columns() {
         6,
         "has no path cure: synthctl explain 100 0",
     );
-    machine.put(
-        "/sys/kernel/synthjit/processes/100/fds/0.read/values",
-        "base 0x1\n",
-    );
+    machine.put("/sys/kernel/debug/synthjit/values", "100 0.read base 0x1\n");
     expect(
         &machine,
         &["disasm", "100", "0"],

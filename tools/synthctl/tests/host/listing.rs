@@ -2,6 +2,7 @@
 
 use crate::recorded::{attached, Recorded};
 use synthctl::listing::{list, Line, Unlike};
+use synthctl::module::{lines_about, Module};
 use synthctl::values::Values;
 use synthjit_engine::paths::PathKind;
 
@@ -20,15 +21,15 @@ fn paths(machine: &Recorded) -> [(PathKind, Values, Vec<u8>); 2] {
             })
             .find(|folder| folder.ends_with(call))
             .expect("a path");
-        let values = machine
-            .machine
-            .text(format!("{folder}/values"))
-            .expect("values");
         let code = machine
             .machine
             .bytes(format!("{folder}/code"))
             .expect("code");
-        (kind, Values::parse(&values), code)
+        let words: Vec<&str> = folder.rsplit('/').collect();
+        let module = Module::open(&machine.machine).expect("a module");
+        let pid = words[2].parse().expect("a number");
+        let values = Values::read(&module, pid, words[0]).expect("values");
+        (kind, values, code)
     })
 }
 
@@ -42,6 +43,9 @@ fn texts(lines: &[Line]) -> Vec<String> {
         .collect()
 }
 
+const PROCESSES: &str = "/sys/kernel/synthjit/processes/";
+const VALUES: &str = "/sys/kernel/debug/synthjit/values";
+
 /// The recording with the code that the engine makes today of its values. The kernel's own bytes are held against them by the guest
 /// test `synthctl.disasm_names_everything`.
 fn with_code_of_today(recorded: &str) -> String {
@@ -49,35 +53,39 @@ fn with_code_of_today(recorded: &str) -> String {
         .split("=== ")
         .filter_map(|part| part.split_once('\n'))
         .collect();
-    let made = |folder: &str| {
-        let of = |file: &str| {
-            let name = format!("{folder}/{file}");
-            parts.iter().find(|part| part.0 == name).expect("a file").1
-        };
-        let spec = of("spec").trim();
+    let of = |name: &str| parts.iter().find(|part| part.0 == name).expect("a file").1;
+    let listing = of(VALUES);
+    let made = |pid: &str, path: &str| {
+        let spec = of(&format!("{PROCESSES}{pid}/fds/{path}/spec")).trim();
         let kind = PathKind::ALL.into_iter().find(|k| k.spec().name == spec);
-        Values::parse(of("values")).make(kind.expect("a path"))
+        let pid = pid.parse().expect("a number");
+        let lines: Vec<&str> = lines_about(listing, pid, path).collect();
+        let made = Values::parse(&lines.join("\n")).make(kind.expect("a path"));
+        made.expect("the path")
     };
     let mut text = String::new();
     for (name, body) in &parts {
-        let of_path = name.rsplit_once('/').filter(|(f, _)| f.contains("/fds/"));
-        let body = match of_path {
-            Some((folder, "code")) => {
-                let made = made(folder).expect("a path");
+        let words: Vec<&str> = match name.strip_prefix(PROCESSES) {
+            Some(rest) => rest.split('/').collect(),
+            None => Vec::new(),
+        };
+        let body = match words[..] {
+            [pid, "fds", path, "code"] => {
+                let made = made(pid, path);
                 let lines = made.bytes[..made.code.len].chunks(16);
                 lines
                     .map(|line| line.iter().map(|b| format!(" {b:02x}")).collect::<String>() + "\n")
                     .collect()
             }
-            Some((folder, "size")) => format!("{}\n", made(folder).expect("a path").code.len),
-            Some((folder, "values")) => {
-                let entry = made(folder).expect("a path").code.entry;
-                body.lines()
-                    .map(|line| match line.starts_with("entry ") {
-                        true => format!("entry {entry:#x}\n"),
-                        false => format!("{line}\n"),
-                    })
-                    .collect()
+            [pid, "fds", path, "size"] => format!("{}\n", made(pid, path).code.len),
+            _ if *name == VALUES => {
+                let line = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
+                    [pid, path, "entry", _] => {
+                        format!("{pid} {path} entry {:#x}\n", made(pid, path).code.entry)
+                    }
+                    _ => format!("{line}\n"),
+                };
+                body.lines().map(line).collect()
             }
             _ => (*body).to_owned(),
         };

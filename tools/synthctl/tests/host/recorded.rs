@@ -56,6 +56,22 @@ impl Recorded {
         fs::write(self.place(name), bytes).expect("a file");
     }
 
+    /// Has the listing `bailouts` say this of the path `FD.CALL` of a process, given `REASON COUNT` lines; and the path's file
+    /// what they sum up to.
+    pub fn count(&self, pid: i32, path: &str, counts: &str) {
+        let number = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+        let sum: u64 = counts.lines().filter_map(number).sum();
+        let file = format!("/sys/kernel/synthjit/processes/{pid}/fds/{path}/bailouts");
+        self.put(&file, &format!("{sum}\n"));
+        let listing = "/sys/kernel/debug/synthjit/bailouts";
+        let about = format!("{pid} {path} ");
+        let before = self.machine.text(listing).expect("a listing");
+        let others = before.lines().filter(|line| !line.starts_with(&about));
+        let new = counts.lines().map(|line| format!("{about}{line}"));
+        let lines: Vec<String> = others.map(str::to_owned).chain(new).collect();
+        self.put(listing, &(lines.join("\n") + "\n"));
+    }
+
     /// Removes a file or folder.
     pub fn remove(&self, name: &str) {
         let path = self.machine.path(name);

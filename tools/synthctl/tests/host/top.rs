@@ -49,8 +49,7 @@ fn busy(machine: &Recorded) -> Screen {
     machine.put(hits, &format!("{}\n", number(hits) + 1000));
     let bails = "/sys/kernel/synthjit/stats/bailouts";
     machine.put(bails, &format!("{}\n", number(bails) + 50));
-    let why = "/sys/kernel/synthjit/processes/99/fds/1.write/bailouts";
-    machine.put(why, "exit_work 0\nreader_waits 50\nno_room 6\n");
+    machine.count(99, "1.write", "exit_work 0\nreader_waits 50\nno_room 6\n");
     let io = machine.machine.text("/proc/99/io").expect("text");
     let calls: u64 = io
         .lines()
