@@ -24,6 +24,7 @@ pub mod bails;
 mod pipe;
 mod pipe_read;
 mod pipe_write;
+mod spare;
 
 use self::bails::{BailCounts, Exits};
 use super::specs::{self, layout, Reason};

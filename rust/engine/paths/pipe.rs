@@ -214,11 +214,11 @@ impl<'a> Pipe<'a> {
         field(PIPE, offset)
     }
 
-    /// [`RING`] becomes the address of the ring's buffer at the index that `index` is the offset of.
-    pub(super) fn ring(&self, m: &mut Masm<'_>, index: u64) {
+    /// `reg` becomes the address of the ring's buffer at the index that `index` is the offset of.
+    pub(super) fn ring(&self, m: &mut Masm<'_>, reg: Reg, index: u64) {
         let k = self.known;
         m.ring_element(
-            RING,
+            reg,
             field(PIPE, index),
             field(PIPE, k.pipe_ring_size),
             k.buf_size,
@@ -231,14 +231,9 @@ impl<'a> Pipe<'a> {
         m.page_address(reg, self.known.struct_page_shift, self.page_bias);
     }
 
-    /// Like [`Pipe::page`] for a cached page, but gives up if there is none.
-    pub(super) fn cached_page(&self, m: &mut Masm<'_>, reg: Reg) {
-        m.guard_page_address(
-            reg,
-            self.known.struct_page_shift,
-            self.page_bias,
-            self.bail(Bail::NoSparePage),
-        );
+    /// `reg` becomes the address of the page whose `struct page` is in `page`.
+    pub(super) fn address_of_page(&self, m: &mut Masm<'_>, reg: Reg, page: Reg) {
+        m.address_of_page(reg, page, self.known.struct_page_shift, self.page_bias);
     }
 
     /// [`SOURCE`] turns from the `struct page` of the buffer that [`RING`] points at into the address of its data.

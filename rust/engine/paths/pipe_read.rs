@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `read` from a pipe: all of the first buffer, whose page goes back to `tmp_page`, or its first part. It does what
+//! `read` from a pipe: all of the first buffer, whose page is kept for a later write, or its first part. It does what
 //! `anon_pipe_read` does in these cases; everything else is left to it.
 
 use super::super::specs::{layout, pipe, pipe_read, Bail, Facts};
@@ -8,10 +8,8 @@ use super::super::x86::buf::Label;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{COUNT, DEST, LEFT, PIPE, RING, SOURCE, USER, ZERO};
 use super::pipe::{Pipe, Side};
+use super::spare::ForRead;
 use super::{Emitted, Instance, PathKind};
-
-/// Size of one of the places for spare pages in `tmp_page`, a pointer.
-const SPARE_PAGE: u64 = 8;
 
 /// Where the guards of the two cases meet.
 #[derive(Clone, Copy)]
@@ -22,14 +20,6 @@ struct Cases {
     more: Label,
     /// The buffer will be empty.
     all: Label,
-    /// The first place for a spare page is taken.
-    second_place: Label,
-    /// There is a place for the page.
-    placed: Label,
-    /// The page goes to the second place.
-    keep_second: Label,
-    /// The page was kept.
-    kept: Label,
 }
 
 /// In what it differs from the other call.
@@ -50,14 +40,11 @@ pub(super) fn side(facts: &Facts) -> Side {
 pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
     let (k, common) = (pipe_read::Known::new(facts), pipe::Known::new(facts));
     let p = Pipe::new(m, facts, &common, instance, side(facts));
+    let spare = ForRead::new(m, &common);
     let cases = Cases {
         not_part: m.label(),
         more: m.label(),
         all: m.label(),
-        second_place: m.label(),
-        placed: m.label(),
-        keep_second: m.label(),
-        kept: m.label(),
     };
 
     let start = m.offset();
@@ -70,14 +57,14 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
 
     m.place_as(cases.more, "more");
     more_than_buffer(m, &p, cases.all);
-    second_spare_page(m, &p, &k, cases);
+    spare.cold(m, &p);
     p.cold(m);
 
     let start = m.offset();
     m.place_as(cases.not_part, "not_part");
-    all_of_buffer(m, &p, &k, cases);
+    all_of_buffer(m, &p, &k, &spare, cases);
     p.copy_at(m, start, layout::COPY_SITE_B);
-    commit_empty_buffer(m, &p, &k, cases);
+    commit_empty_buffer(m, &p, &k, &spare);
     p.end(
         m,
         // Writers wait for room only while the pipe is full, and a full pipe was left to the stock path.
@@ -95,7 +82,7 @@ fn part_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: C
     m.load32(SOURCE, p.pipe(k.pipe_head));
     m.sub32(SOURCE, p.pipe(k.pipe_tail));
     m.equal(p.bail(Bail::PipeEmpty));
-    p.ring(m, k.pipe_tail);
+    p.ring(m, RING, k.pipe_tail);
     m.guard_eq(
         field(RING, k.buf_ops),
         k.anon_pipe_buf_ops,
@@ -116,7 +103,13 @@ fn part_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: C
 
 /// Up to the copy of all of the buffer. The comparison of the count with its length still stands, the number of buffers
 /// is in [`SOURCE`], the length in [`LEFT`].
-fn all_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
+fn all_of_buffer(
+    m: &mut Masm<'_>,
+    p: &Pipe<'_>,
+    k: &pipe_read::Known,
+    spare: &ForRead,
+    cases: Cases,
+) {
     m.above(cases.more);
     m.place_as(cases.all, "all");
     // A pipe that is full no more wakes its writers: stock path.
@@ -125,31 +118,17 @@ fn all_of_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Ca
     // A page that somebody else holds, or for which there is no room, would have to be freed.
     m.load64(SOURCE, field(RING, k.buf_page));
     m.guard_eq32(field(SOURCE, k.page_refcount), 1, p.bail(Bail::PageShared));
-    m.guard_eq(p.pipe(k.pipe_tmp_page), 0, cases.second_place.into());
-    m.place_as(cases.placed, "placed");
+    spare.guard_room(m, p);
     p.source(m);
 }
 
 /// The commit of a buffer that was read wholly. Its length stays in the dead buffer and is the result.
-fn commit_empty_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
+fn commit_empty_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, spare: &ForRead) {
     m.load32(SOURCE, field(RING, k.buf_len));
     m.store64(field(RING, k.buf_ops), ZERO);
     m.load64(DEST, field(RING, k.buf_page));
-    m.guard_eq(p.pipe(k.pipe_tmp_page), 0, cases.keep_second.into());
-    m.store64(p.pipe(k.pipe_tmp_page), DEST);
-    m.place_as(cases.kept, "kept");
+    spare.keep(m, p);
     m.inc32(p.pipe(k.pipe_tail));
-}
-
-/// A pipe keeps two spare pages. The mutex is held from the look at the places to the store.
-fn second_spare_page(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_read::Known, cases: Cases) {
-    let second = p.pipe(k.pipe_tmp_page.wrapping_add(SPARE_PAGE));
-    m.place_as(cases.second_place, "second_place");
-    m.guard_eq(second, 0, p.bail(Bail::SparePages));
-    m.go(cases.placed);
-    m.place_as(cases.keep_second, "keep_second");
-    m.store64(second, DEST);
-    m.go(cases.kept);
 }
 
 /// The user wants more than the buffer has: that is all there is, or the next buffer would have to follow.

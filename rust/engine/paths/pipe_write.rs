@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `write` to a pipe: into an empty one, with the page that the last reader left in `tmp_page`, or behind the data of the
-//! last buffer. It does what `anon_pipe_write` does in these cases; everything else is left to it.
+//! `write` to a pipe: into an empty one, with a page that an earlier reader left, or behind the data of the last buffer. It does what `anon_pipe_write` does in these cases; everything else is left to it.
 
 use super::super::specs::{layout, pipe, pipe_write, Bail, Facts};
 use super::super::x86::buf::Label;
 use super::super::x86::masm::{field, Masm};
-use super::super::x86::regs::{Reg, COUNT, DEST, LEFT, PIPE, RING, SOURCE, ZERO};
+use super::super::x86::regs::{Reg, COUNT, DEST, LEFT, PAGE, PIPE, RING, SOURCE, ZERO};
 use super::pipe::{Pipe, Side};
+use super::spare::ForWrite;
 use super::{Emitted, Instance, PathKind};
 
 /// In what it differs from the other call.
@@ -28,12 +28,13 @@ pub(super) fn side(facts: &Facts) -> Side {
 pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
     let (k, common) = (pipe_write::Known::new(facts), pipe::Known::new(facts));
     let p = Pipe::new(m, facts, &common, instance, side(facts));
+    let spare = ForWrite::new(&common);
     let merge = m.label();
 
     let start = m.offset();
-    into_empty(m, &p, &k, merge);
+    into_empty(m, &p, &k, &spare, merge);
     let entry = p.copy_at(m, start, layout::COPY_SITE_A);
-    commit_new_buffer(m, &p, &k);
+    commit_new_buffer(m, &p, &k, &spare);
     p.end(
         m,
         |m| {
@@ -55,7 +56,13 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
 }
 
 /// Up to the copy into a page that nobody uses: nothing of the pipe has changed but its mutex.
-fn into_empty(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known, merge: Label) {
+fn into_empty(
+    m: &mut Masm<'_>,
+    p: &Pipe<'_>,
+    k: &pipe_write::Known,
+    spare: &ForWrite,
+    merge: Label,
+) {
     p.enter(m);
     // Whoever waits for data is woken by the stock path.
     m.guard_list_empty(
@@ -68,21 +75,21 @@ fn into_empty(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known, merge: Labe
     m.load32(Reg::Rax, p.pipe(k.pipe_head));
     m.compare32(Reg::Rax, p.pipe(k.pipe_tail));
     m.different(merge);
-    m.load64(DEST, p.pipe(k.pipe_tmp_page));
-    p.cached_page(m, DEST);
+    spare.look(m, p);
     m.copy_count();
 }
 
 /// The commit of a new buffer. The mutex is held; a poller without it looks at head and tail alone, so head moves last.
-fn commit_new_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known) {
-    m.load64(DEST, p.pipe(k.pipe_tmp_page));
-    m.store64(p.pipe(k.pipe_tmp_page), ZERO);
-    p.ring(m, k.pipe_head);
-    m.store64(field(RING, k.buf_page), DEST);
-    m.store32(field(RING, k.buf_offset), ZERO);
-    m.store32(field(RING, k.buf_len), COUNT);
-    m.store_address(field(RING, k.buf_ops), k.anon_pipe_buf_ops);
-    m.store_constant32(field(RING, k.buf_flags), k.buf_can_merge);
+fn commit_new_buffer(m: &mut Masm<'_>, p: &Pipe<'_>, k: &pipe_write::Known, spare: &ForWrite) {
+    // The copy is done with it.
+    let buffer = DEST;
+    spare.take(m, p);
+    p.ring(m, buffer, k.pipe_head);
+    m.store64(field(buffer, k.buf_page), PAGE);
+    m.store32(field(buffer, k.buf_offset), ZERO);
+    m.store32(field(buffer, k.buf_len), COUNT);
+    m.store_address(field(buffer, k.buf_ops), k.anon_pipe_buf_ops);
+    m.store_constant32(field(buffer, k.buf_flags), k.buf_can_merge);
     m.inc32(p.pipe(k.pipe_head));
 }
 

@@ -252,6 +252,32 @@ impl<'a> Asm<'a> {
         sysretq: { .bytes &[0x48u8, 0x0f, 0x07] };
     }
 
+    /// `mov r64, [m + 8 * index]`
+    pub fn load64_element(&mut self, reg: Reg, mem: Mem, index: Reg) {
+        let base = mem.base;
+        match i8::try_from(mem.offset) {
+            Ok(offset) => {
+                dynasm!(self.buf ; .arch x64 ; mov Rq(reg), [BYTE Rq(base) + 8 * Rq(index) + offset])
+            }
+            Err(_) => {
+                dynasm!(self.buf ; .arch x64 ; mov Rq(reg), [DWORD Rq(base) + 8 * Rq(index) + mem.offset])
+            }
+        }
+    }
+
+    /// `mov [m + 8 * index], r64`
+    pub fn store64_element(&mut self, mem: Mem, index: Reg, reg: Reg) {
+        let base = mem.base;
+        match i8::try_from(mem.offset) {
+            Ok(offset) => {
+                dynasm!(self.buf ; .arch x64 ; mov [BYTE Rq(base) + 8 * Rq(index) + offset], Rq(reg))
+            }
+            Err(_) => {
+                dynasm!(self.buf ; .arch x64 ; mov [DWORD Rq(base) + 8 * Rq(index) + mem.offset], Rq(reg))
+            }
+        }
+    }
+
     /// `mov r64, imm64`
     pub fn set64(&mut self, reg: Reg, value: u64) {
         dynasm!(self.buf ; .arch x64 ; mov Rq(reg), QWORD value as i64)
@@ -326,8 +352,8 @@ impl<'a> Asm<'a> {
     }
 
     /// `imul r64, r64, factor`
-    pub fn imul64(&mut self, reg: Reg, factor: i8) {
-        dynasm!(self.buf ; .arch x64 ; imul Rq(reg), Rq(reg), BYTE factor)
+    pub fn imul64(&mut self, to: Reg, from: Reg, factor: i8) {
+        dynasm!(self.buf ; .arch x64 ; imul Rq(to), Rq(from), BYTE factor)
     }
 
     /// `test r11d, imm`: the user's flags

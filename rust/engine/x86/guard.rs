@@ -124,6 +124,14 @@ impl Masm<'_> {
         self.asm.jcc(Cond::Equal, exit);
     }
 
+    /// To `exit` if the 32-bit field is above `most`.
+    pub fn guard_at_most32(&mut self, field: Field, most: u64, exit: Target) {
+        self.verb("guard_at_most32");
+        let (mem, imm) = (self.mem(field), self.imm32(most));
+        self.asm.cmp32_imm(mem, imm);
+        self.asm.jcc(Cond::Above, exit);
+    }
+
     /// To `exit` if `reg` is zero.
     pub fn guard_not_null(&mut self, reg: Reg, exit: Target) {
         self.verb("guard_not_null");

@@ -9,7 +9,7 @@
 
 use super::super::specs::Reason;
 use super::super::Ground;
-use super::asm::{Asm, Cond, Mem};
+use super::asm::{Asm, Mem};
 use super::buf::{Buf, Label, Target};
 use super::regs::Reg;
 #[cfg(synthjit_verbs)]
@@ -202,6 +202,13 @@ impl<'a> Masm<'a> {
         self.asm.load32(reg, mem);
     }
 
+    /// Loads element `index` of an array of 64-bit values that begins at `array`.
+    pub fn load64_element(&mut self, reg: Reg, array: Field, index: Reg) {
+        self.verb("load64_element");
+        let mem = self.mem(array);
+        self.asm.load64_element(reg, mem, index);
+    }
+
     /// Loads 64 bits from a fixed address into rax.
     pub fn load_rax(&mut self, address: u64) {
         self.verb("load_rax");
@@ -213,6 +220,13 @@ impl<'a> Masm<'a> {
         self.verb("store64");
         let mem = self.mem(to);
         self.asm.store64(mem, reg);
+    }
+
+    /// Stores element `index` of an array of 64-bit values that begins at `array`.
+    pub fn store64_element(&mut self, array: Field, index: Reg, reg: Reg) {
+        self.verb("store64_element");
+        let mem = self.mem(array);
+        self.asm.store64_element(mem, index, reg);
     }
 
     /// Stores 32 bits.
@@ -399,7 +413,7 @@ impl<'a> Masm<'a> {
 
     fn element(&mut self, reg: Reg, element: u64, array: Field) {
         let (factor, array) = (self.fits(element), self.mem(array));
-        self.asm.imul64(reg, factor);
+        self.asm.imul64(reg, reg, factor);
         self.asm.add64_mem(reg, array);
     }
 
@@ -411,14 +425,14 @@ impl<'a> Masm<'a> {
         self.asm.add64_at(page, bias);
     }
 
-    /// [`Masm::page_address`], and to `exit` if there is no page. The shift leaves zero of a null pointer only: addresses
-    /// of `struct page` have low bits set within their 46 significant ones.
-    pub fn guard_page_address(&mut self, page: Reg, shift: u64, bias: Target, exit: Target) {
-        self.verb("guard_page_address");
-        let bits = self.fits(shift);
-        self.asm.shl64(page, bits);
-        self.asm.jcc(Cond::Equal, exit);
-        self.asm.add64_at(page, bias);
+    /// `reg` becomes the address of the page whose `struct page` is at the address in `page`: shifted, plus the value at
+    /// `bias`. A shift of more than 6 bits does not fit the instruction.
+    pub fn address_of_page(&mut self, reg: Reg, page: Reg, shift: u64, bias: Target) {
+        self.verb("address_of_page");
+        let bits: u8 = self.fits(shift);
+        let factor = self.fits(1u64.checked_shl(bits.into()).unwrap_or(u64::MAX >> 1));
+        self.asm.imul64(reg, page, factor);
+        self.asm.add64_at(reg, bias);
     }
 
     // Calling and counting.

@@ -4,7 +4,7 @@
 //!
 //! | register | role in a path | given back to user space by |
 //! |---|---|---|
-//! | rax | scratch; expected owner of the mutex; the ring's buffer during a copy | result, or the call's number |
+//! | rax | scratch; expected owner of the mutex; during a copy the ring's buffer, or the page of a new one | result, or the call's number |
 //! | rcx | the task; zero or the rest of the count after a copy | `pop`: user rip |
 //! | rdx | the count as the user gave it | never written |
 //! | rbx | the pipe | `pop` |
@@ -61,6 +61,8 @@ pub const USER: Reg = Reg::Rsi;
 pub const FILE: Reg = Reg::Rdi;
 /// The buffer in the pipe's ring.
 pub const RING: Reg = Reg::Rax;
+/// The `struct page` of a new buffer.
+pub const PAGE: Reg = Reg::Rax;
 /// The number of the system call on entry, its result on exit.
 pub const RESULT: Reg = Reg::Rax;
 /// The descriptor.

@@ -1,13 +1,14 @@
 //! Whatever a path or vector is made for, its bytes decode, stay in their slot, and contain nothing that a path must not.
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use synthjit_engine::paths::{self, Instance, PathKind};
 use synthjit_engine::specs::{layout, Reason};
 use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
 
 use crate::disasm::reachable;
-use crate::facts::{facts, ground, instance, COUNTERS, PATH_BASE, VECTOR_BASE};
+use crate::facts::{facts, facts_of, ground, instance, Form, COUNTERS, PATH_BASE, VECTOR_BASE};
 use crate::lawful;
 
 fn grounds() -> impl Strategy<Value = Ground> {
@@ -48,11 +49,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn paths_are_lawful(ground in grounds(), instance in instances(), counting: bool, slot in 0..layout::PATH_SLOTS as u64) {
+    fn paths_are_lawful(form in select(Form::ALL.to_vec()), ground in grounds(), instance in instances(), counting: bool, slot in 0..layout::PATH_SLOTS as u64) {
         let base = PATH_BASE + slot * layout::PATH_SLOT as u64;
         for kind in PathKind::ALL {
             let counters = counting.then_some(COUNTERS);
-            let image = lawful::image(kind, &facts(), &instance, counters, &ground, base).expect("a path");
+            let image = lawful::image(kind, &facts_of(form), &instance, counters, &ground, base).expect("a path");
             lawful::path(&image, base, &ground);
         }
     }
@@ -76,8 +77,12 @@ proptest! {
 /// fast as long as its guards hold.
 #[test]
 fn counting_changes_where_guards_lead_and_nothing_else() {
-    let (facts, ground) = (facts(), ground());
-    for kind in PathKind::ALL {
+    let ground = ground();
+    for (form, kind) in Form::ALL
+        .into_iter()
+        .flat_map(|f| PathKind::ALL.map(|k| (f, k)))
+    {
+        let facts = facts_of(form);
         let [plain, counting] = [None, Some(COUNTERS)].map(|counters| {
             lawful::image(kind, &facts, &instance(), counters, &ground, PATH_BASE).expect("a path")
         });

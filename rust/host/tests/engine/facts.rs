@@ -1,4 +1,4 @@
-//! Facts about a kernel that does not exist but might: offsets as on a stock 7.2, addresses in the ranges where a kernel
+//! Facts about kernels that do not exist but might: offsets as on a stock 7.3 or 7.2, addresses in the ranges where a kernel
 //! has them.
 
 use synthjit_engine::paths::Instance;
@@ -10,8 +10,49 @@ pub const PATH_BASE: u64 = 0xffff_ffff_c040_0000;
 /// Address at which a vector slot of the examples lies.
 pub const VECTOR_BASE: u64 = 0xffff_ffff_c043_0000;
 
-/// The kernel.
+/// The forms in which kernels keep a pipe's spare pages, in which they differ for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A pool, as in 7.3.
+    Pool,
+    /// Two places, as in 7.2.
+    Places,
+}
+
+impl Form {
+    /// All forms, the newest first.
+    pub const ALL: [Self; 2] = [Self::Pool, Self::Places];
+}
+
+/// The newest kernel.
 pub fn facts() -> Facts {
+    facts_of(Form::Pool)
+}
+
+/// A kernel of that form.
+pub fn facts_of(form: Form) -> Facts {
+    let common = common();
+    match form {
+        Form::Pool => Facts {
+            pipe_pool_pages: 0x80,
+            pipe_pool_count: 0xc0,
+            pipe_pool_keep: 2,
+            pipe_fasync_readers: 0xc8,
+            pipe_fasync_writers: 0xd0,
+            pipe_bufs: 0xd8,
+            ..common
+        },
+        Form::Places => Facts {
+            pipe_tmp_page: 0x80,
+            pipe_fasync_readers: 0x90,
+            pipe_fasync_writers: 0x98,
+            pipe_bufs: 0xa0,
+            ..common
+        },
+    }
+}
+
+fn common() -> Facts {
     Facts {
         tss_sp2: 0xffff_ffff_8320_601c,
         thread_flags: 0,
@@ -36,10 +77,6 @@ pub fn facts() -> Facts {
         pipe_max_usage: 0x58,
         pipe_ring_size: 0x5c,
         pipe_readers: 0x64,
-        pipe_tmp_page: 0x80,
-        pipe_fasync_readers: 0x90,
-        pipe_fasync_writers: 0x98,
-        pipe_bufs: 0xa0,
         buf_size: 40,
         buf_page: 0,
         buf_offset: 8,

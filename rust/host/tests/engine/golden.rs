@@ -13,7 +13,9 @@ use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
 
 use crate::disasm::{reachable, rest_is_poison};
-use crate::facts::{facts, ground, instance, symbol, COUNTERS, HITS, PATH_BASE, VECTOR_BASE};
+use crate::facts::{
+    facts, facts_of, ground, instance, symbol, Form, COUNTERS, HITS, PATH_BASE, VECTOR_BASE,
+};
 use crate::lawful::image;
 
 /// Names of places in one slot, and of everything elsewhere.
@@ -218,16 +220,21 @@ fn describe(ground: &Ground) -> String {
     )
 }
 
-fn path(kind: PathKind, ground: &Ground, instance: &Instance) -> Slot {
+fn path(kind: PathKind, form: Form, ground: &Ground, instance: &Instance) -> Slot {
     let mut out = [0; layout::PATH_SLOT];
-    let code = paths::emit(kind, &facts(), instance, ground, PATH_BASE, &mut out).expect("a path");
+    let facts = facts_of(form);
+    let code = paths::emit(kind, &facts, instance, ground, PATH_BASE, &mut out).expect("a path");
     let hits = if instance.hits.is_some() {
         ", counting hits"
     } else {
         ""
     };
+    let kernel = match form {
+        Form::Pool => "",
+        Form::Places => ", before 7.3",
+    };
     let head = format!(
-        "; {kind:?} for descriptor {}{hits}\n{}",
+        "; {kind:?} for descriptor {}{kernel}{hits}\n{}",
         instance.fd,
         describe(ground)
     );
@@ -279,7 +286,7 @@ fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> Slot {
 }
 
 /// What the golden files show.
-fn cases() -> [(&'static str, Slot); 10] {
+fn cases() -> [(&'static str, Slot); 12] {
     let plain = ground();
     let other = Ground {
         smap: false,
@@ -317,19 +324,27 @@ fn cases() -> [(&'static str, Slot); 10] {
     [
         (
             "pipe_write.txt",
-            path(PathKind::PipeWrite, &plain, &instance()),
+            path(PathKind::PipeWrite, Form::Pool, &plain, &instance()),
+        ),
+        (
+            "pipe_write_before_7_3.txt",
+            path(PathKind::PipeWrite, Form::Places, &plain, &instance()),
         ),
         (
             "pipe_write_other_cpu.txt",
-            path(PathKind::PipeWrite, &other, &hits),
+            path(PathKind::PipeWrite, Form::Pool, &other, &hits),
         ),
         (
             "pipe_read.txt",
-            path(PathKind::PipeRead, &plain, &instance()),
+            path(PathKind::PipeRead, Form::Pool, &plain, &instance()),
+        ),
+        (
+            "pipe_read_before_7_3.txt",
+            path(PathKind::PipeRead, Form::Places, &plain, &instance()),
         ),
         (
             "pipe_read_other_cpu.txt",
-            path(PathKind::PipeRead, &other, &hits),
+            path(PathKind::PipeRead, Form::Pool, &other, &hits),
         ),
         (
             "pipe_write_counting.txt",

@@ -40,6 +40,15 @@ impl Operands {
         }
     }
 
+    /// Element `b` of an array of 64-bit values there.
+    fn element(&self) -> String {
+        let index = format!("+{}*8", name(self.b, 64));
+        let at = name(self.mem.base, 64).len() + 1;
+        let mut text = self.mem();
+        text.insert_str(at, &index);
+        text
+    }
+
     /// A sign-extended 64-bit immediate.
     fn imm64(&self) -> String {
         hex(i64::from(self.imm) as u64)
@@ -158,6 +167,8 @@ const CASES: &[Case] = &[
     ("load64", |s, o| s.load64(o.a, o.mem), |o| format!("mov {},{}", name(o.a, 64), o.mem())),
     ("load32", |s, o| s.load32(o.a, o.mem), |o| format!("mov {},{}", name(o.a, 32), o.mem())),
     ("lea", |s, o| s.lea(o.a, o.mem), |o| format!("lea {},{}", name(o.a, 64), o.mem())),
+    ("load64_element", |s, o| s.load64_element(o.a, o.mem, o.b), |o| format!("mov {},{}", name(o.a, 64), o.element())),
+    ("store64_element", |s, o| s.store64_element(o.mem, o.b, o.a), |o| format!("mov {},{}", o.element(), name(o.a, 64))),
     ("add64_mem", |s, o| s.add64_mem(o.a, o.mem), |o| format!("add {},{}", name(o.a, 64), o.mem())),
     ("add32_mem", |s, o| s.add32_mem(o.a, o.mem), |o| format!("add {},{}", name(o.a, 32), o.mem())),
     ("sub32_mem", |s, o| s.sub32_mem(o.a, o.mem), |o| format!("sub {},{}", name(o.a, 32), o.mem())),
@@ -218,7 +229,7 @@ const CASES: &[Case] = &[
     ("pop", |s, o| s.pop(o.a), |o| format!("pop {}", name(o.a, 64))),
     ("dec32_reg", |s, o| s.dec32_reg(o.a), |o| format!("dec {}", name(o.a, 32))),
     ("shl64", |s, o| s.shl64(o.a, o.small % 62 + 2), |o| format!("shl {},{}", name(o.a, 64), hex(u64::from(o.small % 62 + 2)))),
-    ("imul64", |s, o| s.imul64(o.a, o.small as i8), |o| format!("imul {},{}", name(o.a, 64), hex(o.small as i8 as u64))),
+    ("imul64", |s, o| s.imul64(o.a, o.b, o.small as i8), |o| format!("imul {}{},{}", name(o.a, 64), if o.a == o.b { String::new() } else { format!(",{}", name(o.b, 64)) }, hex(o.small as i8 as u64))),
     ("test_r11", |s, o| s.test_r11(o.imm as u32), |o| format!("test r11d,{}", o.imm32())),
     ("rep_movsb", |s, _| s.rep_movsb(), |_| "rep movsb [rdi],[rsi]".into()),
     ("swapgs", |s, _| s.swapgs(), |_| "swapgs".into()),

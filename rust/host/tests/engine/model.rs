@@ -1,5 +1,7 @@
 //! A model of the pipe, written for the tests: what the stock calls do, and which calls a path must do itself.
 
+use crate::facts::Form;
+
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 /// `PIPE_BUF_FLAG_CAN_MERGE`.
@@ -37,6 +39,56 @@ impl std::fmt::Debug for Page {
     }
 }
 
+/// Numbers of the pages that a pipe keeps for its next writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spare {
+    /// As before 7.3.
+    Places([Option<usize>; 2]),
+    /// From 7.3 on, the last that came at the end.
+    Pool(Vec<usize>),
+}
+
+/// `PIPE_PREALLOC_MAX`.
+pub const POOL: usize = 8;
+/// `PIPE_PREALLOC_KEEP`.
+pub const KEEP: usize = 2;
+
+impl Spare {
+    /// These pages, at most two, in the pipe of a kernel of that form.
+    pub fn of(form: Form, pages: &[usize]) -> Self {
+        match form {
+            Form::Pool => Self::Pool(pages.to_vec()),
+            Form::Places => Self::Places([pages.first().copied(), pages.get(1).copied()]),
+        }
+    }
+
+    /// The page of a new buffer, if there is one.
+    fn take(&mut self) -> Option<usize> {
+        match self {
+            Self::Places(places) => places[0].take(),
+            Self::Pool(pages) => pages.pop(),
+        }
+    }
+
+    /// The stock read would keep the page of an emptied buffer.
+    fn has_room(&self) -> bool {
+        match self {
+            Self::Places(places) => places.iter().any(Option::is_none),
+            Self::Pool(pages) => pages.len() < KEEP,
+        }
+    }
+
+    fn keep(&mut self, page: usize) {
+        match self {
+            Self::Places(places) => {
+                let place = places.iter_mut().find(|place| place.is_none());
+                *place.expect("a free place") = Some(page);
+            }
+            Self::Pool(pages) => pages.push(page),
+        }
+    }
+}
+
 /// A pipe and the pages it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pipe {
@@ -45,8 +97,7 @@ pub struct Pipe {
     pub tail: u32,
     /// The filled buffers from tail to head.
     pub buffers: Vec<Buffer>,
-    /// Numbers of the cached pages.
-    pub cached: [Option<usize>; 2],
+    pub spare: Spare,
     pub readers: u32,
     pub pages: Vec<Page>,
     /// The mutex's owner word.
@@ -149,7 +200,7 @@ pub fn write(pipe: &Pipe, around: &Around, count: u64, data: &[u8], limits: Limi
     let mut after = pipe.clone();
     match after.buffers.last_mut() {
         None => {
-            let Some(page) = after.cached[0].take() else {
+            let Some(page) = after.spare.take() else {
                 return Must::GiveBack;
             };
             after.pages[page].bytes[..len].copy_from_slice(&data[..len]);
@@ -196,8 +247,7 @@ pub fn read(pipe: &Pipe, around: &Around, count: u64, room: usize, limits: Limit
     let page = first.page;
     if room < len
         || more_behind
-        || all
-            && (full || pipe.pages[page].references != 1 || pipe.cached.iter().all(Option::is_some))
+        || all && (full || pipe.pages[page].references != 1 || !pipe.spare.has_room())
     {
         return Must::GiveBack;
     }
@@ -207,8 +257,7 @@ pub fn read(pipe: &Pipe, around: &Around, count: u64, room: usize, limits: Limit
     if all {
         after.buffers.remove(0);
         after.tail = after.tail.wrapping_add(1);
-        let place = after.cached.iter_mut().find(|place| place.is_none());
-        *place.expect("a free place") = Some(page);
+        after.spare.keep(page);
     } else {
         after.buffers[0].offset += len as u32;
         after.buffers[0].len -= len as u32;

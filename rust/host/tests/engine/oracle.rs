@@ -4,12 +4,13 @@ use synthjit_engine::paths::{Instance, PathKind};
 use synthjit_engine::specs::{layout, Bail, Facts};
 use synthjit_engine::Ground;
 
+use crate::facts::Form;
 use crate::machine::{bytes, load64, store};
-use crate::model::{self, Around, Buffer, Limits, Must, Page, Pipe, CAN_MERGE, PAGE};
+use crate::model::{self, Around, Buffer, Limits, Must, Page, Pipe, Spare, CAN_MERGE, PAGE};
 use crate::world::{World, FD, PAGES, USER};
 
-/// A pipe with data in its first page, nobody around.
-pub fn pipe(len: u32) -> Pipe {
+/// A pipe with data in its first page, or with that page spare, nobody around.
+pub fn pipe(form: Form, len: u32) -> Pipe {
     let pages = (0..PAGES)
         .map(|i| Page {
             bytes: (0..PAGE).map(|b| (b * 7 + i) as u8).collect(),
@@ -28,7 +29,7 @@ pub fn pipe(len: u32) -> Pipe {
         max_usage: 16,
         tail: 0xffff_ffff,
         buffers: if len == 0 { vec![] } else { vec![full] },
-        cached: [if len == 0 { Some(0) } else { None }, None],
+        spare: Spare::of(form, if len == 0 { &[0] } else { &[] }),
         readers: 1,
         pages,
         owner: 0,

@@ -7,8 +7,9 @@ use synthjit_engine::paths::{tail, Instance, PathKind};
 use synthjit_engine::specs::{layout, Bail};
 use synthjit_engine::Ground;
 
+use crate::facts::Form;
 use crate::machine::{bytes, Hook, Left};
-use crate::model::{Around, Buffer, File, Pipe, CAN_MERGE, PACKET, PAGE, WHOLE};
+use crate::model::{Around, Buffer, File, Pipe, Spare, CAN_MERGE, KEEP, PACKET, PAGE, POOL, WHOLE};
 use crate::oracle::{changed, check, check_as, pipe, Call, Place};
 use crate::world::{World, FD, PAGES, USER};
 
@@ -22,7 +23,7 @@ fn reporting(world: &World) -> Instance {
 
 fn buffers() -> impl Strategy<Value = Vec<Buffer>> {
     let buffer = (
-        0..PAGES - 2,
+        0..PAGES - POOL,
         1..=PAGE as u32,
         0..=PAGE as u32,
         prop::bool::weighted(0.9),
@@ -49,13 +50,30 @@ fn buffers() -> impl Strategy<Value = Vec<Buffer>> {
     prop_oneof![2 => Just(Vec::new()), 3 => prop::collection::vec(buffer.clone(), 1), 2 => prop::collection::vec(buffer, 0..5)]
 }
 
-fn pipes() -> impl Strategy<Value = Pipe> {
-    let cached = prop_oneof![2 => Just([Some(PAGES - 2), None]), 4 => Just([None, None]), 1 => Just([None, Some(PAGES - 1)]), 1 => Just([Some(PAGES - 2), Some(PAGES - 1)])];
+fn spares(form: Form) -> BoxedStrategy<Spare> {
+    let (one, other) = (PAGES - 2, PAGES - 1);
+    let places = |places| Just(Spare::Places(places));
+    match form {
+        Form::Places => prop_oneof![
+            2 => places([Some(one), None]),
+            4 => places([None, None]),
+            1 => places([None, Some(other)]),
+            1 => places([Some(one), Some(other)])
+        ]
+        .boxed(),
+        Form::Pool => prop_oneof![2 => 0..1usize, 8 => 1..KEEP, 1 => KEEP..=POOL]
+            .prop_map(|count| Spare::Pool((PAGES - count..PAGES).rev().collect()))
+            .boxed(),
+    }
+}
+
+fn pipes(form: Form) -> impl Strategy<Value = Pipe> {
+    let spares = spares(form);
     let rare = || prop::bool::weighted(0.03);
     let start = prop_oneof![Just(0u32), Just(u32::MAX), Just(u32::MAX - 2), any::<u32>()];
     (
         buffers(),
-        cached,
+        spares,
         select(vec![1u32, 2, 4, 16]),
         start,
         select(vec![1u32, 1, 1, 2, 1, 0]),
@@ -64,10 +82,10 @@ fn pipes() -> impl Strategy<Value = Pipe> {
         0..16u32,
     )
         .prop_map(
-            |(buffers, cached, ring, tail, readers, rare, seed, spare)| {
+            move |(buffers, spare, ring, tail, readers, rare, seed, more)| {
                 let ring_size = ring.max((buffers.len() as u32).next_power_of_two());
-                let max_usage = (buffers.len() as u32 + spare).clamp(1, ring_size);
-                let mut model = pipe(0);
+                let max_usage = (buffers.len() as u32 + more).clamp(1, ring_size);
+                let mut model = pipe(form, 0);
                 for (i, page) in model.pages.iter_mut().enumerate() {
                     page.bytes
                         .iter_mut()
@@ -85,7 +103,7 @@ fn pipes() -> impl Strategy<Value = Pipe> {
                     max_usage,
                     tail,
                     buffers,
-                    cached,
+                    spare,
                     readers,
                     owner: if rare.0 { 0xffff_8881_0000_0001 } else { 0 },
                     readers_wait: rare.1,
@@ -141,18 +159,42 @@ fn calls() -> impl Strategy<Value = Call> {
     )
 }
 
-#[test]
-fn paths_agree_with_the_model() {
-    random_calls(8000);
+/// What holds for a path, on a kernel of each form.
+macro_rules! for_each_form {
+    ($($name:ident)*) => {
+        mod of_each_form {
+            use crate::facts::Form;
+            $(
+                #[test]
+                fn $name() {
+                    Form::ALL.into_iter().for_each(super::$name);
+                }
+            )*
+        }
+    };
+}
+
+for_each_form! {
+    paths_agree_with_the_model
+    each_obstacle_gives_the_call_back
+    spare_pages_suit
+    a_fault_at_each_copy_gives_the_call_back
+    slow_copies_are_short
+    what_comes_late_is_left_to_the_tail
+    waiters_at_a_failed_guard_are_woken
+}
+
+fn paths_agree_with_the_model(form: Form) {
+    random_calls(form, 8000);
 }
 
 /// This many random calls, each compared with the model.
-pub fn random_calls(cases: u32) {
-    let world = World::new();
+pub fn random_calls(form: Form, cases: u32) {
+    let world = World::new(form);
     let config = crate::random::config(cases);
     let mut done = [0u32; 2];
     let seen = std::cell::RefCell::new(&mut done);
-    proptest!(config, |(pipe in pipes(), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9), counting: bool)| {
+    proptest!(config, |(pipe in pipes(form), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9), counting: bool)| {
         let ground = Ground { erms, ..world.ground };
         let instance = if counting { world.counting(call.kind) } else { world.instance() };
         check_as(&instance, &world, &ground, &pipe, &around, &call).map_err(TestCaseError::fail)?;
@@ -167,8 +209,7 @@ pub fn random_calls(cases: u32) {
 }
 
 /// Each single obstacle turns a call that is done into one that is given back.
-#[test]
-pub fn each_obstacle_gives_the_call_back() {
+pub fn each_obstacle_gives_the_call_back(form: Form) {
     type Change = fn(&mut Pipe, &mut Around, &mut Call);
     let obstacles: &[(&str, Bail, &[PathKind], Change)] = &[
         ("exit work", Bail::ExitWork, &PathKind::ALL, |_, a, _| {
@@ -322,12 +363,6 @@ pub fn each_obstacle_gives_the_call_back() {
             |p, _, _| p.pages[0].references = 2,
         ),
         (
-            "no room for the page",
-            Bail::SparePages,
-            &[PathKind::PipeRead],
-            |p, _, _| p.cached = [Some(3), Some(4)],
-        ),
-        (
             "full pipe",
             Bail::PipeFull,
             &[PathKind::PipeRead],
@@ -358,10 +393,10 @@ pub fn each_obstacle_gives_the_call_back() {
             },
         ),
     ];
-    let world = World::new();
+    let world = World::new(form);
     let base = |kind| {
         (
-            pipe(10),
+            pipe(form, 10),
             Around::quiet(),
             Call {
                 kind,
@@ -415,17 +450,18 @@ pub fn each_obstacle_gives_the_call_back() {
     brimful.buffers[0].offset = 4076;
     check(&world, &world.ground, &brimful, &around, &call).expect("the last byte of the page");
     assert!(changed(&world, &brimful));
-    let (mut empty, around, call) = base(PathKind::PipeWrite);
-    (empty.buffers, empty.cached) = (vec![], [None, Some(2)]);
-    for instance in [world.instance(), world.counting(PathKind::PipeWrite)] {
-        let mut expected = world.counted();
-        expected[Bail::NoSparePage as usize] += u64::from(instance.bails.is_some());
-        check_as(&instance, &world, &world.ground, &empty, &around, &call)
-            .expect("empty pipe without a cached page");
-        assert!(!changed(&world, &empty));
-        assert_eq!(world.counted(), expected);
+    for (name, kind, bail, pipe) in unsuited_spares(form) {
+        let (_, around, call) = base(kind);
+        for instance in [world.instance(), world.counting(kind)] {
+            let mut expected = world.counted();
+            expected[bail as usize] += u64::from(instance.bails.is_some());
+            check_as(&instance, &world, &world.ground, &pipe, &around, &call)
+                .unwrap_or_else(|why| panic!("{name}: {why}"));
+            assert!(!changed(&world, &pipe), "{name}");
+            assert_eq!(world.counted(), expected, "{name}");
+        }
+        met.push((kind, bail));
     }
-    met.push((PathKind::PipeWrite, Bail::NoSparePage));
     // Each name of the specs was met, so each stands for something that can happen.
     for kind in PathKind::ALL {
         for bail in kind.spec().bails {
@@ -434,10 +470,94 @@ pub fn each_obstacle_gives_the_call_back() {
     }
 }
 
+/// Spare pages with which a call for ten bytes is given back.
+fn unsuited_spares(form: Form) -> Vec<(&'static str, PathKind, Bail, Pipe)> {
+    use PathKind::{PipeRead, PipeWrite};
+    let with = |len, spare| Pipe {
+        spare,
+        ..pipe(form, len)
+    };
+    let places = |first, second| Spare::Places([first, second]);
+    let pool = |count| Spare::Pool((PAGES - count..PAGES).collect());
+    match form {
+        Form::Places => vec![
+            (
+                "empty pipe, first place free",
+                PipeWrite,
+                Bail::NoSparePage,
+                with(0, places(None, Some(2))),
+            ),
+            (
+                "no place for the page",
+                PipeRead,
+                Bail::SparePages,
+                with(10, places(Some(3), Some(4))),
+            ),
+        ],
+        Form::Pool => vec![
+            (
+                "empty pipe, no page",
+                PipeWrite,
+                Bail::NoSparePage,
+                with(0, pool(0)),
+            ),
+            (
+                "one too many with the buffer's",
+                PipeRead,
+                Bail::SparePages,
+                with(10, pool(KEEP)),
+            ),
+            (
+                "a full pool",
+                PipeRead,
+                Bail::SparePages,
+                with(10, pool(POOL)),
+            ),
+        ],
+    }
+}
+
+/// The most and the fewest spare pages with which a path does the call itself.
+fn spare_pages_suit(form: Form) {
+    use PathKind::{PipeRead, PipeWrite};
+    let world = World::new(form);
+    let place = Some;
+    let spares: Vec<(PathKind, u32, Spare)> = match form {
+        Form::Places => vec![
+            (PipeWrite, 0, Spare::Places([place(3), place(4)])),
+            (PipeWrite, 10, Spare::Places([None, None])),
+            (PipeRead, 10, Spare::Places([place(3), None])),
+            (PipeRead, 11, Spare::Places([place(3), place(4)])),
+        ],
+        Form::Pool => vec![
+            (PipeWrite, 0, Spare::Pool(vec![3])),
+            (PipeWrite, 0, Spare::Pool((3..11).collect())),
+            (PipeWrite, 10, Spare::Pool(vec![])),
+            (PipeWrite, 10, Spare::Pool((3..11).collect())),
+            (PipeRead, 10, Spare::Pool(vec![])),
+            (PipeRead, 10, Spare::Pool(vec![3])),
+            (PipeRead, 11, Spare::Pool((3..11).collect())),
+        ],
+    };
+    for (kind, len, spare) in spares {
+        let pipe = Pipe {
+            spare,
+            ..pipe(form, len)
+        };
+        let call = Call {
+            kind,
+            count: 10,
+            place: Place::BeforeEnd(10),
+        };
+        check(&world, &world.ground, &pipe, &Around::quiet(), &call)
+            .unwrap_or_else(|why| panic!("{kind:?}, {len}, {:?}: {why}", pipe.spare));
+        assert!(changed(&world, &pipe), "{kind:?}, {len}, {:?}", pipe.spare);
+    }
+}
+
 /// A copy that does not come to its end, in each of the two cases of each path.
-#[test]
-pub fn a_fault_at_each_copy_gives_the_call_back() {
-    let world = World::new();
+pub fn a_fault_at_each_copy_gives_the_call_back(form: Form) {
+    let world = World::new(form);
     for (kind, filled) in [
         (PathKind::PipeWrite, 0),
         (PathKind::PipeWrite, 10),
@@ -456,7 +576,7 @@ pub fn a_fault_at_each_copy_gives_the_call_back() {
                     &instance,
                     &world,
                     &world.ground,
-                    &pipe(filled),
+                    &pipe(form, filled),
                     &Around::quiet(),
                     &call,
                 )
@@ -470,15 +590,14 @@ pub fn a_fault_at_each_copy_gives_the_call_back() {
 }
 
 /// Without fast string copies, counts up to the limit are done and larger ones given back.
-#[test]
-pub fn slow_copies_are_short() {
-    let world = World::new();
+pub fn slow_copies_are_short(form: Form) {
+    let world = World::new(form);
     for (count, done) in [
         (layout::COPY_MAX_SLOW as u64, true),
         (layout::COPY_MAX_SLOW as u64 + 1, false),
     ] {
         for (kind, filled) in [(PathKind::PipeWrite, 0), (PathKind::PipeRead, count as u32)] {
-            let pipe = pipe(filled);
+            let pipe = pipe(form, filled);
             let call = Call {
                 kind,
                 count,
@@ -509,9 +628,8 @@ struct Late {
 }
 
 /// Whoever comes while a path is at work is looked after by the tail; the call is complete all the same.
-#[test]
-pub fn what_comes_late_is_left_to_the_tail() {
-    let world = World::new();
+pub fn what_comes_late_is_left_to_the_tail(form: Form) {
+    let world = World::new(form);
     let (f, pipe_at) = (world.facts, world.pipe());
     let (a, b) = (layout::COPY_SITE_A, layout::COPY_SITE_B);
     let waiters = (pipe_at + f.pipe_mutex_owner, world.task() | 1, tail::UNLOCK);
@@ -545,7 +663,7 @@ pub fn what_comes_late_is_left_to_the_tail() {
     }
     for late in lates {
         let code = world.install(late.kind, &world.instance());
-        let before = pipe(late.filled);
+        let before = pipe(form, late.filled);
         world.set(&before, &Around::quiet());
         let hook = Hook {
             at: behind_copy(&world, late.kind, late.site),
@@ -581,12 +699,11 @@ pub fn what_comes_late_is_left_to_the_tail() {
 }
 
 /// A call that is given back under the mutex, for which somebody waits by then: only the unlock is left to the tail.
-#[test]
-pub fn waiters_at_a_failed_guard_are_woken() {
-    let world = World::new();
+pub fn waiters_at_a_failed_guard_are_woken(form: Form) {
+    let world = World::new(form);
     for kind in PathKind::ALL {
         let code = world.install(kind, &world.instance());
-        let mut before = pipe(10);
+        let mut before = pipe(form, 10);
         before.buffers[0].anon = false;
         world.set(&before, &Around::quiet());
         let locked = crate::disasm::behind_lock(

@@ -14,7 +14,9 @@ use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
 
 use crate::disasm::reachable;
-use crate::facts::{facts, ground, instance, COUNTERS, HITS, PATH_BASE, VECTOR_BASE};
+use crate::facts::{
+    facts, facts_of, ground, instance, Form, COUNTERS, HITS, PATH_BASE, VECTOR_BASE,
+};
 use crate::lawful::image;
 
 /// What is known before an instruction, on all routes to it.
@@ -222,11 +224,14 @@ fn grounds() -> impl Iterator<Item = Ground> {
     })
 }
 
-/// Every path: its bytes, those of its stubs behind them, and its entry.
+/// Every path on every kernel: its bytes, those of its stubs behind them, and its entry.
 fn all_paths() -> Vec<(Vec<u8>, u64, Ground)> {
     let mut all = Vec::new();
     for ground in grounds() {
-        for kind in PathKind::ALL {
+        for (form, kind) in Form::ALL
+            .into_iter()
+            .flat_map(|f| PathKind::ALL.map(|k| (f, k)))
+        {
             for (hits, report_bails, counters) in [
                 (None, false, None),
                 (Some(HITS), false, None),
@@ -238,8 +243,9 @@ fn all_paths() -> Vec<(Vec<u8>, u64, Ground)> {
                     report_bails,
                     ..instance()
                 };
+                let facts = facts_of(form);
                 let image =
-                    image(kind, &facts(), &instance, counters, &ground, PATH_BASE).expect("a path");
+                    image(kind, &facts, &instance, counters, &ground, PATH_BASE).expect("a path");
                 all.push((image.bytes, image.code.entry, ground));
             }
         }
@@ -254,7 +260,7 @@ fn follow_path(bytes: &[u8], entry: u64) -> Result<(), String> {
 #[test]
 fn no_path_uses_an_address_of_the_users_choice() {
     let all = all_paths();
-    assert_eq!(all.len(), 128);
+    assert_eq!(all.len(), 256);
     for (bytes, entry, ground) in all {
         follow_path(&bytes, entry).unwrap_or_else(|what| panic!("{ground:?}: {what}"));
     }

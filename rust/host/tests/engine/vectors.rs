@@ -8,6 +8,7 @@ use synthjit_engine::specs::Reason;
 use synthjit_engine::vector::{Entry, VectorPlan, OTHER_DESCRIPTOR};
 use synthjit_engine::Ground;
 
+use crate::facts::Form;
 use crate::machine::{Left, PATHS};
 use crate::vector_oracle::{call, check, install, stubs, Fds};
 use crate::world::World;
@@ -28,7 +29,7 @@ fn each_descriptor_is_sent_where_it_belongs() {
 
 /// This many random vectors, each tried with descriptors in and around its lists.
 pub fn random_vectors(cases: u32) {
-    let world = World::new();
+    let world = World::new(Form::Pool);
     let stubs = stubs(&world);
     let config = crate::random::config(cases);
     let made = std::cell::Cell::new(0u32);
@@ -47,7 +48,7 @@ pub fn random_vectors(cases: u32) {
 /// One pipe's two ends and the standard descriptors are a common process: they fit, and the path costs two comparisons.
 #[test]
 fn a_common_process_fits() {
-    let world = World::new();
+    let world = World::new(Form::Pool);
     let stubs = stubs(&world);
     let none = |fd| Entry { fd, target: None };
     let write = [
@@ -98,7 +99,7 @@ fn a_common_process_fits() {
 /// Two dozen descriptors a call, a few of them with paths.
 #[test]
 pub fn many_descriptors_fit() {
-    let world = World::new();
+    let world = World::new(Form::Pool);
     let stubs = stubs(&world);
     let list = |from: u32| -> Vec<Entry> {
         (0..24)
@@ -143,7 +144,7 @@ pub fn many_descriptors_fit() {
 /// As long as one call has few, finding out that a descriptor has no path keeps its price.
 #[test]
 pub fn halving_keeps_the_price() {
-    let world = World::new();
+    let world = World::new(Form::Pool);
     let stubs = stubs(&world);
     let write: Vec<Entry> = (0..7)
         .map(|i| Entry {
@@ -172,7 +173,7 @@ pub fn halving_keeps_the_price() {
 
 #[test]
 fn descriptors_that_cannot_be_immediates_are_refused() {
-    let world = World::new();
+    let world = World::new(Form::Pool);
     let entry = [Entry {
         fd: 1 << 31,
         target: None,

@@ -6,15 +6,15 @@ use synthjit_engine::specs::{layout, Bail, Facts, Reason};
 use synthjit_engine::x86::masm::Profile;
 use synthjit_engine::Ground;
 
-use crate::facts;
+use crate::facts::{self, Form};
 use crate::machine::{
     bytes, load32, load64, memory, protect, store, store32, store64, Hook, Left, Machine, Outcome,
     Regs,
 };
-use crate::model::{Around, Buffer, File, Page, Pipe, PAGE};
+use crate::model::{Around, Buffer, File, Page, Pipe, Spare, PAGE, POOL};
 
 /// Number of pages of the fake memory.
-pub const PAGES: usize = 8;
+pub const PAGES: usize = 16;
 /// Accessible bytes of user memory.
 pub const USER: usize = 2 * PAGE;
 /// The descriptor.
@@ -31,9 +31,12 @@ const FSNOTIFY: u64 = 0x3800;
 const RING: u64 = 0x4000;
 const STACK: u64 = 0x8000;
 const STACK_TOP: u64 = 0xe008;
+/// No address of a page.
+const STALE: u64 = 0x5a5a_5a5a_5a5a_5a5a;
 
 /// A task with one descriptor on a pipe.
 pub struct World {
+    pub form: Form,
     pub machine: Machine,
     pub facts: Facts,
     pub ground: Ground,
@@ -53,7 +56,8 @@ pub struct Ran {
 }
 
 impl World {
-    pub fn new() -> Self {
+    /// One on a kernel of that form.
+    pub fn new(form: Form) -> Self {
         let machine = Machine::get();
         let (heap, frames, data) = (memory(HEAP), memory(PAGES * 64), memory(PAGES * PAGE));
         let user = memory(USER + PAGE);
@@ -62,7 +66,7 @@ impl World {
             tss_sp2: machine.low,
             pipe_fsnotify: heap + FSNOTIFY,
             page_bias: data.wrapping_sub(frames << 6),
-            ..facts::facts()
+            ..facts::facts_of(form)
         };
         machine.set_mutex_offset(facts.pipe_mutex_owner);
         let ground = Ground {
@@ -75,6 +79,7 @@ impl World {
             ..facts::ground()
         };
         Self {
+            form,
             machine,
             facts,
             ground,
@@ -222,12 +227,7 @@ impl World {
         store32(at + f.pipe_max_usage, pipe.max_usage);
         store32(at + f.pipe_ring_size, pipe.ring_size);
         store32(at + f.pipe_readers, pipe.readers);
-        for (i, page) in pipe.cached.iter().enumerate() {
-            store64(
-                at + f.pipe_tmp_page + 8 * i as u64,
-                page.map_or(0, |p| self.frame(p)),
-            );
-        }
+        self.set_spare(at, &pipe.spare);
         store64(at + f.pipe_fasync_readers, u64::from(pipe.fasync_readers));
         store64(at + f.pipe_fasync_writers, u64::from(pipe.fasync_writers));
         store64(at + f.pipe_bufs, self.heap + RING);
@@ -252,6 +252,42 @@ impl World {
         }
     }
 
+    fn set_spare(&self, at: u64, spare: &Spare) {
+        let f = &self.facts;
+        match spare {
+            Spare::Places(places) => {
+                for (i, page) in places.iter().enumerate() {
+                    let frame = page.map_or(0, |p| self.frame(p));
+                    store64(at + f.pipe_tmp_page + 8 * i as u64, frame);
+                }
+            }
+            Spare::Pool(pages) => {
+                // What lies behind the last is stale, as pop leaves it.
+                for i in 0..POOL {
+                    let frame = pages.get(i).map_or(STALE, |p| self.frame(*p));
+                    store64(at + f.pipe_pool_pages + 8 * i as u64, frame);
+                }
+                store32(at + f.pipe_pool_count, pages.len() as u32);
+            }
+        }
+    }
+
+    fn spare_now(&self, at: u64) -> Spare {
+        let f = &self.facts;
+        let page = |offset: u64| Some(load64(at + offset)).filter(|frame| *frame != 0);
+        match self.form {
+            Form::Places => Spare::Places([0, 8].map(|o| {
+                let frame = page(f.pipe_tmp_page + o);
+                frame.map(|frame| self.page_number(frame))
+            })),
+            Form::Pool => {
+                let count = u64::from(load32(at + f.pipe_pool_count));
+                let pages = (0..count).filter_map(|i| page(f.pipe_pool_pages + 8 * i));
+                Spare::Pool(pages.map(|frame| self.page_number(frame)).collect())
+            }
+        }
+    }
+
     fn ring_slot(&self, pipe: &Pipe, index: usize) -> u64 {
         let number = pipe.tail.wrapping_add(index as u32) & (pipe.ring_size - 1);
         self.heap + RING + u64::from(number) * self.facts.buf_size
@@ -271,11 +307,7 @@ impl World {
             max_usage: load32(at + f.pipe_max_usage),
             tail,
             buffers: Vec::new(),
-            cached: [0, 8].map(|o| {
-                Some(load64(at + f.pipe_tmp_page + o))
-                    .filter(|p| *p != 0)
-                    .map(|p| self.page_number(p))
-            }),
+            spare: self.spare_now(at),
             readers: load32(at + f.pipe_readers),
             pages: Vec::new(),
             owner: load64(at + f.pipe_mutex_owner),
