@@ -43,16 +43,16 @@ report:
 	@$(CARGO_TARGET_DIR)/debug/report .
 
 test:
-	@qemu/steps $(setup) $(call module,run) $(call module,build) module-left-out module-other-build module-faults module-tests guest-programs
+	@qemu/steps $(setup) $(call module,run) $(call module,other) module-left-out module-other-build module-faults module-tests guest-programs
 	@$(VM) test --host --guest
 
 test-host:
-	@qemu/steps $(setup) kernel:run kernel-source:run
+	@qemu/steps $(setup) kernel:run kernel-source:run kernel:other kernel-source:other
 	@$(VM) test --host
 
 # BOOT=NAME runs one boot of qemu/boots.toml.
 test-guest:
-	@qemu/steps $(setup) $(call module,run) module-left-out module-other-build module-faults module-tests guest-programs
+	@qemu/steps $(setup) $(call module,run) $(call module,other) module-left-out module-other-build module-faults module-tests guest-programs
 	@$(VM) test --guest $(if $(BOOT),--boot $(BOOT))
 
 # What continuous integration runs besides make test.
@@ -62,7 +62,7 @@ test-diff:
 
 # CELL=TEXT boots only the machines of qemu/matrix.toml whose name contains TEXT.
 test-matrix:
-	@qemu/steps $(setup) $(call module,run) $(call module,build) kernel-image:build guest-programs
+	@qemu/steps $(setup) $(call module,run) $(call module,other) guest-programs
 	@$(VM) matrix $(if $(CELL),--cell "$(CELL)")
 
 # MINUTES=n and SEED=n for longer runs and others; BOOT=NAME runs one boot.
@@ -77,7 +77,7 @@ fuzz:
 
 # The debug kernel and what runs on it: docs/debug-kernel.md. BOOT=NAME runs one boot of qemu/boots-debug.toml.
 test-debug:
-	@qemu/steps $(setup) kernel:run debug-kernel module:debug guest-programs
+	@qemu/steps $(setup) kernel:other debug-kernel module:debug guest-programs
 	@$(VM) test --guest --boots qemu/boots-debug.toml $(if $(BOOT),--boot $(BOOT))
 
 # Debian's tools look at attached processes: a guest of its own, with a root of its own.
@@ -87,7 +87,7 @@ test-transparency:
 
 # Real programs in the same root; SYNTH_BLESS=1 replaces the table of docs/programs.md.
 test-programs:
-	@qemu/steps $(setup) $(call module,run) guest-programs guest-root
+	@qemu/steps $(setup) $(call module,other) guest-programs guest-root
 	@$(VM) programs
 
 # TARGET=NAME runs one target of fuzz/Cargo.toml.
@@ -106,16 +106,16 @@ test-deb:
 	@$(VM) test --guest --boots qemu/boots-deb.toml
 
 module-all:
-	@qemu/steps $(setup) $(call module,run) $(call module,build)
+	@qemu/steps $(setup) $(call module,run) $(call module,other)
 
 clean:
 	rm -rf build synthjit.ko
 
 help:
-	@echo "make                   synthjit.ko for the pinned kernel (qemu/kernels)"
+	@echo "make                   synthjit.ko for the newest pinned kernel (qemu/kernels)"
 	@echo "make KDIR=DIR          synthjit.ko for the kernel of DIR, e.g. /lib/modules/\$$(uname -r)/build on Debian 13"
 	@echo "make synthctl          the program that attaches, explains and shows (docs/synthctl.md), in build/synthctl"
-	@echo "make demo              boot the pinned kernel in QEMU, run the pipe benchmark stock and attached, print the table"
+	@echo "make demo              boot that kernel in QEMU, run the pipe benchmark stock and attached, print the table"
 	@echo "make report            where the instructions go, function by function: build/report/index.html (docs/report.md)"
 	@echo "make test              every test: host, module builds, guest; ends with one line of counts"
 	@echo "make test-host         only those that need no QEMU"

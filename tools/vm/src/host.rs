@@ -13,18 +13,16 @@ const COVERAGE: &str = "engine branches: ";
 
 /// Runs every test of the workspace. What cargo prints goes to `build/log/host.log` and, if a test fails, to the screen.
 ///
-/// Tests find the prepared source of the kernel in `SYNTHJIT_KERNEL_SOURCE`.
+/// Tests find the prepared sources of the kernels in `SYNTHJIT_KERNEL_SOURCES`, a list like that of `PATH`.
 pub fn cargo_tests(project: &Project) -> Result<Totals> {
-    let kernel = project.boot_kernel()?;
-    let source = project.path(format!(
-        "build/root/srv/k/{0}/linux-source-{0}",
-        kernel.series
-    ));
+    let kernels = project.kernels()?;
+    let sources = kernels.iter().map(|kernel| project.source(kernel));
+    let sources = std::env::join_paths(sources).context("a folder has a colon in its name")?;
     let mut child = Command::new("cargo")
         .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .args(["--", "--show-output"])
         .current_dir(&project.top)
-        .env("SYNTHJIT_KERNEL_SOURCE", source)
+        .env("SYNTHJIT_KERNEL_SOURCES", sources)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(

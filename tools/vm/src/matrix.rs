@@ -33,7 +33,7 @@ pub struct Group {
     pub title: String,
     pub answer: Answer,
     /// Roles of kernels in `qemu/kernels`.
-    #[serde(default = "run")]
+    #[serde(default = "other")]
     pub kernel: Vec<String>,
     /// Names from `[cpus]`, or QEMU's own names with switches.
     #[serde(default = "max")]
@@ -109,8 +109,8 @@ struct Reason {
     text: String,
 }
 
-fn run() -> Vec<String> {
-    vec!["run".to_owned()]
+fn other() -> Vec<String> {
+    vec!["other".to_owned()]
 }
 
 fn max() -> Vec<String> {
@@ -315,10 +315,10 @@ mod tests {
         assert_eq!(
             names,
             [
-                "run max smp1 b",
-                "run max smp1 a b",
-                "run max smp2 b",
-                "run max smp2 a b"
+                "other max smp1 b",
+                "other max smp1 a b",
+                "other max smp2 b",
+                "other max smp2 a b"
             ]
         );
     }

@@ -19,7 +19,7 @@ pub struct Project {
 /// A kernel that the steps of `qemu/` have made ready: the beginning of a line of `build/kernels` or `build/kernels.debug`.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// `run` and `debug` may be booted, `build` not.
+    /// `run`, `other` or `debug`.
     pub role: String,
     /// As `uname -r` says it.
     pub release: String,
@@ -99,6 +99,14 @@ impl Project {
             _ => &kernel.series,
         };
         self.path(format!("build/root/srv/k/{folder}/image"))
+    }
+
+    /// Folder of the prepared source of one of the distribution's kernels.
+    pub fn source(&self, kernel: &Kernel) -> PathBuf {
+        self.path(format!(
+            "build/root/srv/k/{0}/linux-source-{0}",
+            kernel.series
+        ))
     }
 
     /// Path inside the build root of something below `build/root`, or of something of the project.
