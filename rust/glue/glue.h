@@ -39,7 +39,8 @@ void synthjit_bail_thunk(void);
  * SYSCALL and the stock entry, or before SYSRET: interrupts are off, while lockdep and
  * the tracers of interrupt flags have user mode down as having them on. The order is
  * that of enter_from_user_mode() and exit_to_user_mode() (include/linux/irq-entry-common.h);
- * RCU watches user mode here, since nohz_full is refused. The callers must be noinstr.
+ * RCU watches user mode here, since no CPU that tracks its context has a vector. The callers
+ * must be noinstr.
  * Nothing is left of both in a kernel without such debugging.
  */
 static __always_inline void synthjit_thunk_enter(void)
@@ -100,6 +101,12 @@ void synthjit_fault_stop(void);
 /* kvm.c */
 int synthjit_kvm_start(void);
 void synthjit_kvm_stop(void);
+bool synthjit_kvm_hosts_guests(void);
+bool synthjit_kvm_unannounced(void);
+
+/* user_return.c */
+bool synthjit_user_return_awaited(void);
+void synthjit_user_return_forget(void);
 
 /* pipe.c */
 void synthjit_tail_stop(void);

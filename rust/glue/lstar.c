@@ -15,6 +15,7 @@
  * writes with interrupts off, so it looks either after the change or before the
  * interrupt.
  */
+#include <linux/context_tracking.h>
 #include <linux/preempt.h>
 #include <linux/smp.h>
 #include <asm/msr.h>
@@ -38,19 +39,54 @@ static void write_lstar(unsigned long vector)
 	}
 }
 
-/* Whether any vector may be loaded on this CPU now. Interrupts off. */
+/* Whether any CPU may have a vector now. Interrupts off. */
 static bool vectors_allowed(void)
 {
-	return !READ_ONCE(synthjit_faulted) && !synthjit_text_changed();
+	return !READ_ONCE(synthjit_faulted) && !synthjit_text_changed() && !synthjit_vectors_held();
 }
 
-/* Interrupts off. */
+/* Why the task that is current may not have a vector on this CPU; NONE if it may. Interrupts off. */
+static u32 withheld_here(void)
+{
+	/* A CPU without a tick (nohz_full) reports each entry and each exit to context tracking. */
+	if (context_tracking_enabled_this_cpu())
+		return SYNTHJIT_REASON_NOHZ_FULL;
+	if (synthjit_kvm_hosts_guests())
+		return SYNTHJIT_REASON_HOSTS_GUESTS;
+	return SYNTHJIT_REASON_NONE;
+}
+
+/* Of current, if any. Interrupts off. */
 static void load_vector(struct synthjit_task *t)
 {
 	unsigned long vector = t ? READ_ONCE(t->vector) : 0;
 
 	lockdep_assert_irqs_disabled();
-	write_lstar(vector && vectors_allowed() ? vector : 0);
+	if (vector) {
+		u32 reason = withheld_here();
+
+		WRITE_ONCE(t->withheld, reason);
+		if (reason != SYNTHJIT_REASON_NONE || !vectors_allowed())
+			vector = 0;
+	}
+	/* What is not ours to write is not ours to write back either. */
+	if (vector && !__this_cpu_read(foreign) && synthjit_user_return_awaited())
+		return;
+	write_lstar(vector);
+}
+
+/* For `state`: why the task had no vector when it was last scheduled in. */
+synthjit_u32 synthjit_task_withheld(struct synthjit_task *t)
+{
+	return READ_ONCE(t->withheld);
+}
+
+/* The current task is scheduled out, or not attached any more. Interrupts off. */
+static void leave_this_cpu(void)
+{
+	__this_cpu_write(here, NULL);
+	synthjit_user_return_forget();
+	write_lstar(0);
 }
 
 static void refresh_this_cpu(void *unused)
@@ -94,8 +130,7 @@ static void synthjit_sched_out(struct preempt_notifier *notifier, struct task_st
 	unsigned long flags;
 
 	local_irq_save(flags);
-	__this_cpu_write(here, NULL);
-	write_lstar(0);
+	leave_this_cpu();
 	local_irq_restore(flags);
 }
 
@@ -125,8 +160,7 @@ void synthjit_lstar_unlink(struct synthjit_task *t)
 {
 	lockdep_assert_held(&synthjit_tasks_lock);
 	WRITE_ONCE(t->vector, 0);
-	write_lstar(0);
-	__this_cpu_write(here, NULL);
+	leave_this_cpu();
 	preempt_notifier_unregister(&t->notifier);
 	t->linked = false;
 }

@@ -10,7 +10,6 @@
 #include <linux/pipe_fs_i.h>
 #include <linux/random.h>
 #include <linux/static_call.h>
-#include <linux/tick.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
@@ -37,12 +36,13 @@ static bool lsm_active(u64 id)
 	return false;
 }
 
+/* What a guest has left in the CPU until the next return to user mode (user_return.c) tells nothing. */
 static void read_lstar(void *different)
 {
 	u64 lstar;
 
 	rdmsrq(MSR_LSTAR, lstar);
-	if (lstar != synthjit_stock_entry)
+	if (lstar != synthjit_stock_entry && !test_thread_flag(TIF_USER_RETURN_NOTIFY))
 		WRITE_ONCE(*(bool *)different, true);
 }
 
@@ -83,9 +83,6 @@ synthjit_u32 synthjit_platform_check(void)
 		return SYNTHJIT_REASON_MEMORY_ENCRYPTION;
 	if (boot_cpu_has(X86_FEATURE_XENPV))
 		return SYNTHJIT_REASON_XEN_PV;
-	/* Context tracking has work at each entry and exit. */
-	if (tick_nohz_full_enabled())
-		return SYNTHJIT_REASON_NOHZ_FULL;
 	/* IBRS has to be written before any compiled code, tails included. */
 	if (boot_cpu_has(X86_FEATURE_KERNEL_IBRS))
 		return SYNTHJIT_REASON_ENTRY_IBRS;
@@ -94,8 +91,7 @@ synthjit_u32 synthjit_platform_check(void)
 	/* The exit clears what a division left behind (amd_clear_divider). */
 	if (boot_cpu_has_bug(X86_BUG_DIV0))
 		return SYNTHJIT_REASON_ENTRY_DIVIDER;
-	/* KVM keeps a copy of MSR_LSTAR and would write ours back on exit. */
-	if (synthjit_symbol("vmx_vcpu_run") || synthjit_symbol("svm_vcpu_run"))
+	if (synthjit_kvm_unannounced())
 		return SYNTHJIT_REASON_KVM_HOST;
 	if (lsm_active(LSM_ID_SELINUX))
 		return SYNTHJIT_REASON_LSM_SELINUX;

@@ -177,9 +177,13 @@ int synthjit_find_process(int nr);
 
 /* lstar.c */
 void synthjit_lstar_refresh_all(void);
+synthjit_u32 synthjit_task_withheld(struct synthjit_task *t);
 
 /* textwatch.c */
 synthjit_u32 synthjit_mirrors_traced(void);
+
+/* kvm.c */
+synthjit_u32 synthjit_vectors_held(void);
 
 /* pipe.c */
 void synthjit_view_current(struct synthjit_view *view);

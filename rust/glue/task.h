@@ -19,6 +19,7 @@ struct synthjit_task {
 	struct task_struct *task;	/* referenced; changes under synthjit_tasks_lock, by an exec alone */
 	pid_t tgid;			/* in the initial PID namespace */
 	unsigned long vector;		/* 0: stock entry */
+	u32 withheld;			/* why it is not in use where the task is, a reason; written by the task's CPU */
 	bool linked;			/* the notifier is on the task's list; changed by the task itself, or while the machine is stopped */
 	bool gone;			/* detached or exited: no event is queued any more; under synthjit_tasks_lock */
 	bool left;			/* the task has exited, threads of it may live on; under synthjit_tasks_lock */

@@ -73,6 +73,12 @@ impl Task {
         unsafe { c::synthjit_task_observed(self.0.as_ptr()) != 0 }
     }
 
+    /// Why the process had no vector in its CPU when it was last scheduled in; `Reason::None` if it had.
+    pub(crate) fn withheld(&self) -> Reason {
+        // SAFETY: As in `observed`.
+        Reason::from_number(unsafe { c::synthjit_task_withheld(self.0.as_ptr()) })
+    }
+
     /// Whether this is the object that C calls `task`.
     pub(crate) fn is(&self, task: *mut c::synthjit_task) -> bool {
         self.0.as_ptr() == task
@@ -339,6 +345,12 @@ pub(crate) fn view_fd(fd: u32) -> FdView {
 pub(crate) fn mirrors_traced() -> bool {
     // SAFETY: Any context.
     unsafe { c::synthjit_mirrors_traced() != 0 }
+}
+
+/// Whether no CPU may have a vector at this moment, because KVM looks at `MSR_LSTAR`.
+pub(crate) fn vectors_held() -> bool {
+    // SAFETY: Any context.
+    unsafe { c::synthjit_vectors_held() != 0 }
 }
 
 /// The first reason against a trap vector on this machine.

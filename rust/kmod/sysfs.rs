@@ -103,6 +103,10 @@ fn show_state(w: &mut Bounded<'_>, state: &State, p: &Process) -> fmt::Result {
         Some(reason)
     } else if glue::mirrors_traced() {
         Some(Reason::MirrorTraced)
+    } else if glue::vectors_held() {
+        Some(Reason::Held)
+    } else if p.task.withheld() != Reason::None {
+        Some(p.task.withheld())
     } else if p.task.observed() {
         Some(Reason::Observed)
     } else {

@@ -37,6 +37,9 @@ pub struct Args {
     /// Tell the facts, load the module, give the answer, but run no tests
     #[arg(long)]
     quick: bool,
+    /// Load this module of /modules before the facts are told (may be given more than once)
+    #[arg(long, value_name = "NAME")]
+    load: Vec<String>,
 }
 
 /// What the machine answers.
@@ -53,6 +56,15 @@ enum Answer {
 /// The facts are told first, so that they are there whatever comes after.
 pub fn main(args: &Args) -> i32 {
     proc::set_patience(PATIENCE);
+    for name in &args.load {
+        if let Err(error) = sys::insmod(&format!("/modules/{name}.ko"), "") {
+            println!("# {name}: {error}");
+        }
+    }
+    if let Err(text) = keep_to_a_tick() {
+        println!("# {text}");
+        return 1;
+    }
     machine();
     let (answer, code) = answer();
     if let Answer::Works = answer {
@@ -80,6 +92,28 @@ pub fn main(args: &Args) -> i32 {
     tested.max(i32::from(matches!(answer, Answer::Neither(_))))
 }
 
+/// Binds this process, and those that it starts, to a CPU with a tick if some have none: there no call runs specialised.
+fn keep_to_a_tick() -> Result<(), String> {
+    let without = sys::read_text("/sys/devices/system/cpu/nohz_full").unwrap_or_default();
+    if !without.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok(());
+    }
+    let cpu = (0..u64::BITS).find(|cpu| !lists(&without, *cpu));
+    let mask = [1u64 << cpu.unwrap_or_default()];
+    match sys::sys(libc::SYS_sched_setaffinity, &[0, 8, mask.as_ptr() as usize]) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("sched_setaffinity: {error}")),
+    }
+}
+
+/// Whether a list of CPUs as the kernel prints it, such as `1-3,5`, has this one.
+fn lists(list: &str, cpu: u32) -> bool {
+    list.split(',').any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        matches!((first.parse::<u32>(), last.parse::<u32>()), (Ok(first), Ok(last)) if (first..=last).contains(&cpu))
+    })
+}
+
 fn tell(key: &str, text: &str) {
     println!("CELL {key}: {text}");
 }
@@ -93,6 +127,7 @@ const FACTS: &[(&str, &str)] = &[
     ("lsm", "/sys/kernel/security/lsm"),
     ("lockdown", "/sys/kernel/security/lockdown"),
     ("preempt", "/sys/kernel/debug/sched/preempt"),
+    ("modules", "/proc/modules"),
 ];
 
 const VULNERABILITIES: &str = "/sys/devices/system/cpu/vulnerabilities";
@@ -101,7 +136,9 @@ const VULNERABILITIES: &str = "/sys/devices/system/cpu/vulnerabilities";
 fn machine() {
     for (key, file) in FACTS {
         if let Ok(text) = sys::read_text(file) {
-            tell(key, text.trim());
+            // One line each, of what may be a table.
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            tell(key, &lines.join("; "));
         }
     }
     let cpu = sys::read_text("/proc/cpuinfo").unwrap_or_default();
@@ -240,8 +277,15 @@ fn constructs(code: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests_of_constructs {
-    use super::constructs;
+mod tests_of_texts {
+    use super::{constructs, lists};
+
+    #[test]
+    fn a_list_of_cpus() {
+        let has: Vec<u32> = (0..8).filter(|cpu| lists("1-3,5", *cpu)).collect();
+        assert_eq!(has, [1, 2, 3, 5]);
+        assert!(!lists("", 0) && lists("0", 0));
+    }
 
     #[test]
     fn names_what_is_there() {

@@ -145,17 +145,19 @@ fn one(project: &Project, matrix: &Matrix, reasons: &Reasons, job: &Job) -> Resu
             format!("not booted {name}: the archive has no image\n"),
         ));
     };
+    let mut command = vec!["/guest".to_owned(), "cell".to_owned()];
+    for module in &job.cell.modules {
+        command.extend(["--load".to_owned(), module.clone()]);
+    }
     let boot = Boot {
+        modules: job.cell.modules.clone(),
         smp: job.cell.smp,
         threads: job.group.threads,
         cpu: matrix.model(&job.cell.cpu).to_owned(),
         append: job.cell.options.clone(),
         time_limit: TIME_LIMIT,
         ktap: false,
-        ..Boot::new(
-            &log_name(&name),
-            vec!["/guest".to_owned(), "cell".to_owned()],
-        )
+        ..Boot::new(&log_name(&name), command)
     };
     // A QEMU that does not start is this cell's failure, not the end of all.
     let run = match qemu::boot(project, &kernel, &boot, qemu::Echo::Nothing) {

@@ -49,6 +49,9 @@ pub struct Group {
     /// Each list is an axis: options of the kernel's command line. An empty option is none.
     #[serde(default)]
     pub options: Vec<Vec<String>>,
+    /// Kernel modules that the guest loads before it looks, in order; the last one is what the table tells.
+    #[serde(default)]
+    pub modules: Vec<String>,
     /// Options that the kernel must not take, because they mean nothing on such a machine.
     #[serde(default)]
     pub ignored: Vec<String>,
@@ -94,6 +97,8 @@ pub struct Cell {
     pub smp: u32,
     /// The kernel's options.
     pub options: String,
+    /// Modules that the guest loads.
+    pub modules: Vec<String>,
 }
 
 /// `specs/reasons.toml`, as far as it matters here.
@@ -273,6 +278,7 @@ impl Group {
             cpu: self.cpu.get(first[1])?.clone(),
             smp: *self.smp.get(first[2])?,
             options: options.join(" "),
+            modules: self.modules.clone(),
         })
     }
 }
@@ -284,6 +290,10 @@ impl Cell {
         if !self.options.is_empty() {
             name.push(' ');
             name.push_str(&self.options);
+        }
+        if let Some(module) = self.modules.last() {
+            name.push_str(" with ");
+            name.push_str(module);
         }
         name
     }
@@ -303,6 +313,27 @@ mod tests {
 
     const KPTI: &str =
         "[[group]]\ntitle = \"k\"\nanswer = { refuses = \"kpti\" }\noptions = [[\"pti=on\"]]\n";
+
+    #[test]
+    fn what_is_loaded_is_in_the_name() {
+        let loads =
+            "[[group]]\ntitle = \"l\"\nanswer = \"works\"\nmodules = [\"kvm\", \"kvm_amd\"]\n";
+        let matrix = Matrix::parse(
+            &format!("{KPTI}{loads}[[group]]\ntitle = \"w\"\nanswer = \"works\"\n"),
+            &reasons(),
+        )
+        .unwrap();
+        let names = matrix.group.iter().flat_map(Group::cells);
+        let names: Vec<_> = names.map(|cell| cell.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "other max smp1 pti=on",
+                "other max smp1 with kvm_amd",
+                "other max smp1"
+            ]
+        );
+    }
 
     #[test]
     fn a_group_is_the_product_of_its_axes() {

@@ -35,7 +35,12 @@ fn key(group: &Group, cell: Cell, series: Series) -> Key {
             1 => cell.smp.to_string(),
             threads => format!("{}/{threads}", cell.smp),
         },
-        options: cell.options,
+        options: match cell.modules.last() {
+            Some(module) => format!("{} {module} loaded", cell.options)
+                .trim_start()
+                .to_owned(),
+            None => cell.options,
+        },
     }
 }
 

@@ -184,6 +184,7 @@ mod tests {
             cpu: "max".to_owned(),
             smp,
             options: options.to_owned(),
+            modules: Vec::new(),
         };
         let line = |from| {
             move |text: &str| Line {

@@ -14,6 +14,7 @@ mod diff;
 pub mod exec_probe;
 mod fast;
 mod fault;
+mod hosts;
 mod left_out;
 mod lengths;
 mod module;
@@ -149,6 +150,9 @@ pub struct Args {
     /// Try to put kprobes and breakpoints into generated code, with the module of tests/kmod
     #[arg(long)]
     probes: bool,
+    /// Look at MSR_LSTAR, with the module of tests/kmod, beside guests of KVM and such as are acted
+    #[arg(long)]
+    hosts: bool,
     /// The module must have been built without this path (pipe_write or pipe_read)
     #[arg(long, value_name = "PATH")]
     left_out: Option<String>,
@@ -179,6 +183,7 @@ impl Args {
             patience,
             page_tables: false,
             probes: false,
+            hosts: false,
             left_out: None,
             tools: false,
             synthctl: false,
@@ -210,6 +215,7 @@ pub fn main(args: &Args) -> i32 {
         _ if args.faults => &[recover::TESTS],
         _ if args.page_tables => &[wx::TESTS],
         _ if args.probes => &[probes::TESTS],
+        _ if args.hosts => hosts::AREAS,
         (Some(_), _) if args.synthctl => &[synthctl::refused::TESTS],
         _ if args.synthctl => &[synthctl::TESTS],
         (Some(_), _) => &[refused::TESTS],

@@ -4,7 +4,7 @@
 //! [`turns`] says who is at it when, [`streams`] says who streams, [`worker`] and [`relay`] stream, [`check`] compares, [`deeds`] are what streaming processes do
 //! to themselves, [`abuse`] is what others do to them, [`counts`] is what came of it.
 
-mod abuse;
+pub mod abuse;
 mod board;
 mod check;
 mod counts;

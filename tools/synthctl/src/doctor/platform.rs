@@ -13,7 +13,9 @@ const ABOUT: &str = "platform";
 /// One check for the platform and one for each path that is left out.
 pub fn look(machine: &Machine, loaded: bool) -> Vec<Check> {
     if !loaded {
-        return foreseen(machine);
+        let mut checks = foreseen(machine);
+        checks.extend(here_and_there(machine));
+        return checks;
     }
     let module = Module { machine };
     let mut checks = vec![match module.refusal() {
@@ -36,6 +38,7 @@ pub fn look(machine: &Machine, loaded: bool) -> Vec<Check> {
             "synthctl on",
         ));
     }
+    checks.extend(here_and_there(machine));
     checks
 }
 
@@ -45,8 +48,7 @@ fn foreseen(machine: &Machine) -> Vec<Check> {
         (has_flag(machine, "pti"), Reason::Kpti),
         (has_flag(machine, "fred"), Reason::Fred),
         (has_flag(machine, "tdx_guest"), Reason::MemoryEncryption),
-        (nohz_full(machine), Reason::NohzFull),
-        (kvm(machine), Reason::KvmHost),
+        (kvm_untraced(machine), Reason::KvmHost),
         (ibrs(machine), Reason::EntryIbrs),
         (has_lsm(machine, "selinux"), Reason::LsmSelinux),
         (has_lsm(machine, "smack"), Reason::LsmSmack),
@@ -68,6 +70,14 @@ fn foreseen(machine: &Machine) -> Vec<Check> {
     checks
 }
 
+/// What speaks against some CPUs only.
+fn here_and_there(machine: &Machine) -> Option<Check> {
+    nohz_full(machine).then(|| {
+        let finding = format!("not on each CPU: {}", Reason::NohzFull.text());
+        Check::note(ABOUT, finding, Reason::NohzFull.cure())
+    })
+}
+
 fn has_flag(machine: &Machine, flag: &str) -> bool {
     let info = machine.text("/proc/cpuinfo").unwrap_or_default();
     info.lines()
@@ -82,8 +92,11 @@ fn nohz_full(machine: &Machine) -> bool {
         .is_ok_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn kvm(machine: &Machine) -> bool {
-    machine.has("/sys/module/kvm_intel") || machine.has("/sys/module/kvm_amd")
+fn kvm_untraced(machine: &Machine) -> bool {
+    machine.has("/sys/module/kvm")
+        && machine
+            .text("/proc/sys/kernel/ftrace_enabled")
+            .is_ok_and(|text| text == "0")
 }
 
 /// IBRS that is switched at each entry, as opposed to the enhanced kind (arch/x86/kernel/cpu/bugs.c).

@@ -141,8 +141,6 @@ fn refusals_are_foreseen() {
     for (file, text, finding) in [
         ("/proc/cpuinfo", "flags : fpu pti\n", "(KPTI)"),
         ("/proc/cpuinfo", "flags : fred\n", "FRED"),
-        ("/sys/devices/system/cpu/nohz_full", "1-3\n", "nohz_full"),
-        ("/sys/module/kvm_amd/refcnt", "0\n", "KVM"),
         (
             "/sys/devices/system/cpu/vulnerabilities/spectre_v2",
             "Mitigation: IBRS; IBPB: conditional\n",
@@ -159,6 +157,34 @@ fn refusals_are_foreseen() {
 }
 
 #[test]
+fn kvm_is_foreseen_where_it_cannot_be_traced() {
+    let machine = buildable();
+    machine.put("/sys/module/kvm/refcnt", "1\n");
+    machine.put("/proc/sys/kernel/ftrace_enabled", "1\n");
+    assert_eq!(problems(&machine, "platform"), []);
+    machine.put("/proc/sys/kernel/ftrace_enabled", "0\n");
+    expect(&machine, "platform", "KVM", "ftrace_enabled");
+}
+
+#[test]
+fn cpus_without_a_tick_are_noted() {
+    for machine in [buildable(), attached()] {
+        let notes = |machine: &Recorded| {
+            doctor::look(&machine.machine)
+                .into_iter()
+                .filter(|check| {
+                    check.verdict == Verdict::Note && check.finding.contains("nohz_full")
+                })
+                .count()
+        };
+        assert_eq!(notes(&machine), 0);
+        machine.put("/sys/devices/system/cpu/nohz_full", "1-3\n");
+        assert_eq!(notes(&machine), 1);
+        assert_eq!(problems(&machine, "platform"), []);
+    }
+}
+
+#[test]
 fn the_loaded_module_has_the_last_word() {
     let machine = attached();
     // What is loaded need not be built any more.
@@ -166,12 +192,12 @@ fn the_loaded_module_has_the_last_word() {
     machine.put("/proc/cpuinfo", "flags : pti\n");
     assert_eq!(problems(&machine, "platform"), []);
     assert_eq!(problems(&machine, "rustc"), []);
-    machine.put("/sys/kernel/synthjit/platform/trap_vector", "refused: a KVM module is loaded, which keeps a copy of MSR_LSTAR and would write it back\n");
+    machine.put("/sys/kernel/synthjit/platform/trap_vector", "refused: KVM is loaded and cannot be traced, so nobody tells when a process begins to host a guest\n");
     expect(
         &machine,
         "platform",
-        "refused: a KVM module",
-        "unload kvm_intel or kvm_amd",
+        "refused: KVM is loaded",
+        "load synthjit again",
     );
     machine.put(
         "/sys/kernel/synthjit/platform/paths/pipe_write",

@@ -3,7 +3,7 @@
 
 mod arena;
 mod attach;
-mod hotplug;
+pub mod hotplug;
 mod look;
 pub mod memory;
 mod modules;
