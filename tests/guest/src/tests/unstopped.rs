@@ -1,7 +1,7 @@
 //! Processes come and go, and are told apart by their numbers, without anybody else's having to wait.
 
 use super::exec_probe;
-use super::lab::{echo, Lab, Res};
+use super::lab::{echo, Lab, Res, Stop};
 use super::trace::Looper;
 use super::tracefs::{self, Clean};
 use crate::proc::{await_sleep, nap, poll_until, Board, Ended, Kid};
@@ -55,7 +55,7 @@ fn stops() -> Res<u64> {
     let profile = sys::read_text("/sys/kernel/tracing/kprobe_profile")?;
     let line = profile.lines().find(|l| l.contains("sj_stop"));
     let hits = line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok());
-    hits.ok_or_else(|| super::lab::Stop::Fail(format!("no count of the kprobe: {profile:?}")))
+    hits.ok_or_else(|| Stop::Fail(format!("no count of the kprobe: {profile:?}")))
 }
 
 /// Attach, detach, exit, exec and the switches, of processes that run, sleep, are just born or are the caller.
@@ -112,7 +112,7 @@ fn nothing_stops_the_machine(lab: &Lab) -> Res {
     // The probe does count them: unloading is one.
     same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
     let unloading = stops()?;
-    super::load_if_missing().map_err(super::lab::Stop::Fail)?;
+    super::load_if_missing().map_err(Stop::Fail)?;
     sysfs::set("profile", "1")?;
     ensure!(unloading > before, "the kprobe counts nothing");
     Ok(())
@@ -196,7 +196,7 @@ fn detached_sleepers_are_unlinked_at_unload(lab: &Lab) -> Res {
         "the child that had a notifier"
     );
     queued.finish()?;
-    super::load_if_missing().map_err(super::lab::Stop::Fail)
+    super::load_if_missing().map_err(Stop::Fail)
 }
 
 /// Processes with a thread are looked at again and again; all of them sleep, so a look that comes after the detaching would wait for ever,
@@ -240,38 +240,44 @@ fn retries_meet_detach(lab: &Lab) -> Res {
     for kid in &mut kids {
         same!(kid.wait(SOON), Some(Ended::Exit(0)), "a child");
     }
-    super::load_if_missing().map_err(super::lab::Stop::Fail)
+    super::load_if_missing().map_err(Stop::Fail)
 }
 
 /// Somebody switches the process on and off at the moment in which a thread of it takes over by exec.
 fn exec_from_thread_while_switched(lab: &Lab) -> Res {
     needs_module(lab)?;
+    const READY: usize = 0;
+    const GO: usize = 1;
+    const LEAVE: usize = 2;
     for round in 0..12 {
         let (p, board) = (Pipe::new(0)?, Board::new()?);
-        let mut kid = Kid::spawn(|| {
-            let Ok(me) = lab.attach() else { return 90 };
-            if lab.warm(&p).is_err() || sys::write(p.w, b"heirloom") != Ok(8) {
-                return 91;
-            }
+        let mut kid = Kid::spawn(|| -> Res {
+            let me = lab.attach()?;
+            lab.warm(&p)?;
+            same!(sys::write(p.w, b"heirloom"), Ok(8), "what is left");
             std::mem::forget(me);
-            board.raise(0, 1);
+            board.raise(READY, 1);
+            ensure!(board.await_flag(GO, 1), "nobody says go");
             let (r, w) = (p.r, p.w);
             let t = std::thread::spawn(move || exec_probe::exec(false, r, w));
-            t.join().unwrap_or(93)
+            Err(Stop::Fail(format!("exec returned {:?}", t.join().ok())))
         })?;
+        // Before it is switched: one that is switched off all the time does not get warm.
+        ensure!(board.await_flag(READY, 1), "the child did not get ready");
         let pid = kid.pid;
         let switcher = Kid::spawn(|| {
-            while board.flag(1) == 0 {
+            while board.flag(LEAVE) == 0 {
                 let file = format!("processes/{pid}/enabled");
                 let _ = sysfs::set(&file, "0");
                 let _ = sysfs::set(&file, "1");
+                board.raise(GO, 1);
             }
             0
         })?;
-        ensure!(board.await_flag(0, 1), "the child did not get ready");
+        ensure!(board.await_flag(GO, 1), "nobody switches the child");
         // The new program wants to be left alone.
         nap(4 + round);
-        board.raise(1, 1);
+        board.raise(LEAVE, 1);
         same!(
             kid.wait(Duration::from_secs(30)),
             Some(Ended::Exit(0)),
