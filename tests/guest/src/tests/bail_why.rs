@@ -2,7 +2,7 @@
 
 use super::abi::needs_module;
 use super::bail::{epoll_on, epoll_ready, SOON};
-use super::lab::{echo, expect, expect_of, noise, Lab, Res, Rig, Stop, ROUNDS};
+use super::lab::{echo, expect, expect_of, noise, until_right, Lab, Res, Rig, Round, Stop, TICK};
 use crate::proc::{nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
@@ -31,24 +31,23 @@ fn reasons(fd: i32, call: Call) -> Option<Vec<(String, u64)>> {
 /// Runs `f` (repeatable) until in one run the path of that descriptor gave exactly one call back, for `reason`. A tick may come in
 /// between, which is a reason of its own.
 fn once(fd: i32, call: Call, reason: &str, mut f: impl FnMut() -> Res) -> Res {
-    let mut seen = Vec::new();
-    for _ in 0..ROUNDS {
+    until_right(|| {
         let before = reasons(fd, call);
         f()?;
         let (Some(before), Some(after)) = (before, reasons(fd, call)) else {
-            seen = vec!["not counted".to_owned()];
-            continue;
+            return Ok(Round::Wrong("not counted".to_owned()));
         };
         let pairs = before.iter().zip(&after);
-        seen = pairs
-            .flat_map(|(a, b)| std::iter::repeat_n(b.0.clone(), b.1.wrapping_sub(a.1) as usize))
+        let seen: Vec<&str> = pairs
+            .flat_map(|(a, b)| std::iter::repeat_n(a.0.as_str(), b.1.wrapping_sub(a.1) as usize))
             .collect();
-        if seen == [reason] {
-            return Ok(());
-        }
-    }
-    same!(seen, [reason], "reasons of {fd}.{}, at last", call.name());
-    Ok(())
+        let told = format!("{fd}.{} for {seen:?}, not {reason}", call.name());
+        Ok(match () {
+            () if seen == [reason] => Round::Right,
+            () if seen.contains(&TICK) => Round::Disturbed(told),
+            () => Round::Wrong(told),
+        })
+    })
 }
 
 fn wrote(got: sys::Sys, want: usize) -> Res {
