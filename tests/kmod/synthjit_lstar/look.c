@@ -5,12 +5,10 @@
  *  - the value of a guest of guest.c, as long as that is in the CPU;
  *  - else the stock one, or anything for a task that is attached.
  * A task is attached if it has a preempt notifier. Only KVM has them too, for a thread inside of an
- * ioctl of a virtual CPU; such a thread may not have a vector.
+ * ioctl of a virtual CPU. No task whose address space has virtual CPUs may have a vector.
  */
 #include <linux/cpuhotplug.h>
 #include <linux/hrtimer.h>
-#include <linux/kallsyms.h>
-#include <linux/mmu_notifier.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
@@ -23,20 +21,6 @@
 
 static DEFINE_PER_CPU(struct hrtimer, timer);
 static int state;
-
-/* Only asked if something looks wrong, since it is slow. */
-static bool in_vcpu_ioctl(void)
-{
-	struct preempt_notifier *notifier;
-	char name[KSYM_SYMBOL_LEN];
-
-	hlist_for_each_entry(notifier, &current->preempt_notifiers, link) {
-		scnprintf(name, sizeof(name), "%ps", notifier->ops->sched_in);
-		if (!strncmp(name, "kvm_", 4))
-			return true;
-	}
-	return false;
-}
 
 static void look_now(void)
 {
@@ -53,7 +37,7 @@ static void look_now(void)
 			lstar_wrong(WRONG_UNATTACHED, lstar);
 	} else if (lstar != lstar_stock) {
 		lstar_count(LOOKS_FOREIGN);
-		if (current->mm && mm_has_notifiers(current->mm) && in_vcpu_ioctl())
+		if (lstar_hosts_guests())
 			lstar_wrong(WRONG_HOST, lstar);
 	}
 }

@@ -12,7 +12,7 @@ enum lstar_count {
 	LOOKS_FOREIGN,		/* at one that had a vector, for an attached task */
 	LOOKS_GUEST,		/* at one that had the value of a guest of guest.c */
 	WRONG_UNATTACHED,	/* another value than the stock one for a task that is not attached */
-	WRONG_HOST,		/* a vector for a task inside of an ioctl of a virtual CPU */
+	WRONG_HOST,		/* a vector for a task whose address space has virtual CPUs */
 	WRONG_GUEST,		/* another value than the one that guest.c left in the CPU */
 	CAPTURES,		/* times that guest.c took a CPU's value for the host's */
 	WRONG_CAPTURES,		/* of them those that were not the stock one */
@@ -30,6 +30,11 @@ void lstar_wrong(enum lstar_count which, u64 value);
 bool lstar_guest_value(u64 *value);
 int lstar_guest_start(void);
 void lstar_guest_stop(void);
+
+/* host.c */
+bool lstar_hosts_guests(void);
+int lstar_host_start(void);
+void lstar_host_stop(void);
 
 /* look.c */
 int lstar_look_start(void);

@@ -59,12 +59,21 @@ static int __init lstar_init(void)
 
 	if (!lstar_stock)
 		return -EINVAL;
-	ret = guests ? lstar_guest_start() : 0;
+	ret = lstar_host_start();
 	if (ret)
 		return ret;
+	ret = guests ? lstar_guest_start() : 0;
+	if (ret)
+		goto stop_host;
 	ret = lstar_look_start();
-	if (ret && guests)
+	if (ret)
+		goto stop_guest;
+	return 0;
+stop_guest:
+	if (guests)
 		lstar_guest_stop();
+stop_host:
+	lstar_host_stop();
 	return ret;
 }
 module_init(lstar_init);
@@ -74,6 +83,7 @@ static void __exit lstar_exit(void)
 	lstar_look_stop();
 	if (guests)
 		lstar_guest_stop();
+	lstar_host_stop();
 }
 module_exit(lstar_exit);
 

@@ -2,7 +2,7 @@
 
 use super::beside::{self, Guest, Run};
 use super::lstar::Lstar;
-use super::traffic::{pin, Traffic, SOON};
+use super::traffic::{pin, run_first, Traffic, SOON};
 use super::vm::Vm;
 use crate::proc::{self, nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
@@ -206,9 +206,10 @@ fn a_sharer_of_its_memory_is_left_alone(lab: &Lab) -> Res {
         )
     };
     ensure!(pid > 0, "clone: {}", Errno::last());
-    // With a CPU of its own it is never scheduled out.
+    // With a CPU of its own that no thread of the kernel's takes away either it is never scheduled out.
     pin(0, 0)?;
     pin(pid, others().len())?;
+    run_first(pid)?;
     let attached = lab.attach_other(pid)?;
     let hits = || lab.hits_of(pid, w, Call::Write) + lab.hits_of(pid, r, Call::Read);
     let rounds = |n: u64| {

@@ -5,6 +5,7 @@ use crate::proc::{self, poll_until, Board, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
 use crate::tests::lab::{Lab, Res, Stop};
+use nix::errno::Errno;
 use std::time::Duration;
 
 /// Flags of the board: who is to stop, and who has found a wrong byte.
@@ -26,6 +27,15 @@ pub fn pin(pid: i32, cpu: usize) -> Res {
         libc::SYS_sched_setaffinity,
         &[pid as usize, 8, mask.as_ptr() as usize],
     )?;
+    Ok(())
+}
+
+/// Has a process run before all others of its CPU but the kernel's own of the highest priority; 0: the caller.
+pub fn run_first(pid: i32) -> Res {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: `priority` is ours.
+    let done = unsafe { libc::sched_setscheduler(pid, libc::SCHED_FIFO, &priority) };
+    ensure!(done == 0, "sched_setscheduler: {}", Errno::last());
     Ok(())
 }
 
