@@ -109,6 +109,14 @@ static const struct file_operations listing_fops = {
 	.release = seq_release,
 };
 
+/* `watched` is the glue's own: a function a line, and whether its text is as it was reviewed. */
+static int watched_show(struct seq_file *m, void *unused)
+{
+	synthjit_watched_show(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(watched);
+
 static struct dentry *folder;
 
 /* At load, when Rust can answer. */
@@ -120,6 +128,7 @@ void synthjit_debugfs_start(void)
 	for (i = 0; i < ARRAY_SIZE(listings); i++)
 		debugfs_create_file(listings[i].name, 0400, folder, (void *)&listings[i],
 				    &listing_fops);
+	debugfs_create_file("watched", 0400, folder, NULL, &watched_fops);
 }
 
 /* No listing is read when this returns. */

@@ -64,6 +64,24 @@ int synthjit_textwatch_on(void);
 void synthjit_textwatch_stop(void);
 bool synthjit_text_changed(void);
 
+/* watched.c */
+struct seq_file;
+extern struct mutex *synthjit_kernel_text_mutex;
+int synthjit_watched_start(void);
+void synthjit_watched_stop(void);
+bool synthjit_watched(unsigned long addr, unsigned long len);
+bool synthjit_watched_clean(void);
+void synthjit_watched_show(struct seq_file *m);
+
+/* keys.c */
+bool synthjit_keys_start(void);
+bool synthjit_keys_as_reviewed(unsigned long start, unsigned long end);
+
+/* symbols.c */
+unsigned long synthjit_symbol_end(const char *name);
+bool synthjit_kprobes_start(void);
+bool synthjit_kprobe_within(unsigned long start, unsigned long end);
+
 /* lstar.c */
 struct synthjit_task *synthjit_task_of_current(void);
 void synthjit_lstar_refresh(void);

@@ -51,30 +51,94 @@ int synthjit_symbols_start(void)
 	return 0;
 }
 
-/* The address of @name, or 0. May sleep. */
-unsigned long synthjit_symbol(const char *name)
+/*
+ * The kernel seals functions whose address it never takes: they have no ENDBR64, so
+ * with IBT on an indirect call of one would be fatal. As ibt_save() does around firmware
+ * calls, tracking is off for these. Preemption off from the one to the other.
+ */
+static u64 begin_sealed_calls(void)
 {
-	unsigned long addr;
 	u64 cet = 0;
 
-	/*
-	 * The kernel seals functions whose address it never takes: they have no
-	 * ENDBR64, so with IBT on an indirect call of one would be fatal. As
-	 * ibt_save() does around firmware calls, tracking is off for this one.
-	 */
-	preempt_disable();
 	if (cpu_feature_enabled(X86_FEATURE_IBT)) {
 		rdmsrq(MSR_IA32_S_CET, cet);
 		wrmsrq(MSR_IA32_S_CET, cet & ~CET_ENDBR_EN);
 	}
-	addr = lookup(name);
+	return cet;
+}
+
+static void end_sealed_calls(u64 cet)
+{
 	if (cpu_feature_enabled(X86_FEATURE_IBT))
 		wrmsrq(MSR_IA32_S_CET, cet);
+}
+
+static unsigned long address_of(const char *name)
+{
+	unsigned long addr;
+	u64 cet;
+
+	preempt_disable();
+	cet = begin_sealed_calls();
+	addr = lookup(name);
+	end_sealed_calls(cet);
 	preempt_enable();
+	return addr;
+}
+
+/* The address of @name, or 0. May sleep. */
+unsigned long synthjit_symbol(const char *name)
+{
+	unsigned long addr = address_of(name);
 
 	if (addr && !is_symbol_start(addr, name)) {
 		pr_err("the address found for %s is named otherwise\n", name);
 		return 0;
 	}
 	return addr;
+}
+
+/* The address at which a table ends: that of whatever comes next too, which may be what it is named. */
+unsigned long synthjit_symbol_end(const char *name)
+{
+	unsigned long addr = address_of(name);
+	char text[KSYM_SYMBOL_LEN];
+
+	sprint_symbol(text, addr);
+	return addr && strstr(text, "+0x0/") ? addr : 0;
+}
+
+static struct kprobe *(*find_kprobe)(void *addr);
+
+/* At load. False: this kernel does not tell where its kprobes are. */
+bool synthjit_kprobes_start(void)
+{
+	find_kprobe = (void *)synthjit_symbol("get_kprobe");
+	return find_kprobe;
+}
+
+/*
+ * Whether a kprobe has changed text between the two addresses. One that is at the place
+ * of a tracer's call has that changed as a tracer has, and does not count. text_mutex is
+ * held: a kprobe is known before it changes text, and for as long as text is changed,
+ * also when it is gone and its optimised form waits to be taken back
+ * (do_unoptimize_kprobes(), kernel/kprobes.c).
+ */
+bool synthjit_kprobe_within(unsigned long start, unsigned long end)
+{
+	bool found = false;
+	unsigned long at;
+	u64 cet;
+
+	preempt_disable();
+	cet = begin_sealed_calls();
+	for (at = start; at < end && !found; at++) {
+		struct kprobe *p = find_kprobe((void *)at);
+
+		if (p && !(p->flags & KPROBE_FLAG_FTRACE))
+			found = p->flags & KPROBE_FLAG_OPTIMIZED || *(u8 *)at != p->opcode;
+	}
+	end_sealed_calls(cet);
+	preempt_enable();
+	return found;
 }

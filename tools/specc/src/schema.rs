@@ -32,6 +32,12 @@ pub struct Spec {
     pub value: Vec<Value>,
     #[serde(default)]
     pub mirror: Vec<Mirror>,
+    /// Functions that the stock call passes, besides the mirrors that are `watched`.
+    #[serde(default)]
+    pub function: Vec<Function>,
+    /// Static keys that decide in watched functions and may be other than the source initialises them.
+    #[serde(default)]
+    pub key: Vec<Key>,
     /// C conditions which must hold at compile time for the path to be right.
     #[serde(default, rename = "assert")]
     pub asserts: Vec<String>,
@@ -145,21 +151,57 @@ pub struct Mirror {
     pub kind: MirrorKind,
     /// Relative to the root of the kernel source.
     pub file: String,
-    /// True if it is a function of its own in the running kernel, whose entry bytes tell who traces it.
+    /// True if the stock call passes it as a function of its own: whoever changes a byte of it has the stock kernel make the calls.
     #[serde(default)]
-    pub watch_entry: bool,
-    /// Its symbol in the running kernel, where that is not `name`; only with `watch_entry`.
+    pub watched: bool,
+    /// Its symbol in the running kernel, where that is not `name`; only with `watched`.
     #[serde(default)]
     pub symbol: Option<String>,
-    /// Preprocessor condition under which that symbol is there; only with `watch_entry`. Without it, it always is.
+    /// Preprocessor condition under which that symbol is there; only with `watched`. Without it, it always is.
     #[serde(default)]
-    pub watch_when: Option<String>,
+    pub watched_when: Option<String>,
     /// Reviewed fingerprints by kernel series ("7.2"), lower-case hexadecimal SHA-256; [`ABSENT`] if the review found
     /// that the series does without it.
     #[serde(default)]
     pub reviewed: BTreeMap<String, String>,
     /// What the path takes from it.
     pub doc: String,
+}
+
+/// A function of the running kernel that the stock call passes and a path stands for, watched as a `watched` mirror is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    /// Its symbol in the running kernel.
+    pub name: String,
+    /// Preprocessor condition under which it is there. Without it, it always is.
+    #[serde(default)]
+    pub when: Option<String>,
+    /// A kernel may have made it part of its callers; then there is nothing to watch but them.
+    #[serde(default)]
+    pub optional: bool,
+    /// What the stock call does in it.
+    pub doc: String,
+}
+
+/// A static key that decides in a watched function. Those that no spec names must be as the source initialises them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Its symbol in the running kernel; with `*` at the end, all that begin so.
+    pub name: String,
+    pub state: KeyState,
+    /// Why a path is right in this state.
+    pub doc: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    On,
+    Off,
+    /// Whatever it is when the module is loaded.
+    Boot,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
@@ -248,9 +290,9 @@ impl Value {
 }
 
 impl Mirror {
-    /// Name in kallsyms of the entry to be watched, or `None` if it has none of its own.
+    /// Name in kallsyms of the function to be watched, or `None` if it is none of its own.
     pub fn watched_symbol(&self) -> Option<&str> {
-        self.watch_entry
+        self.watched
             .then(|| self.symbol.as_deref().unwrap_or(&self.name))
     }
 }

@@ -61,7 +61,7 @@ pub fn user(facts: &Facts) -> u64 {
     const { assert!(matches!(Reason::Threads.kind(), ReasonKind::Process)) };
     const { assert!(push::SPEC.available && push::SPEC.syscall == 1 && push::SPEC.mirrors.len() == 2) };
     const { assert!(matches!(push::SPEC.kind, SpecKind::Path) && matches!(ground::SPEC.kind, SpecKind::Ground)) };
-    const { assert!(push::SPEC.mirrors[1].watch_entry && push::SPEC.mirrors[1].known) };
+    const { assert!(push::SPEC.mirrors[1].watched && push::SPEC.mirrors[1].known) };
     const { assert!(matches!(push::SPEC.values[0].kept, Kept::Watch) && push::SPEC.values[0].events.len() == 1) };
     const { assert!(matches!(push::SPEC.values[0].reason, Reason::Threads)) };
     const { assert!(matches!(push::SPEC.values[3].source, Source::Call) && push::SPEC.values[3].class == 4) };
@@ -114,7 +114,7 @@ fn c_says_the_same() {
     assert!(filler.contains("static_assert(sizeof(long) == 8,"));
     assert!(filler.contains("{ \"thing_fops\", offsetof(struct synthjit_facts, thing_fops) },"));
     assert!(filler.contains("synthjit_symbol_facts_len = 1;"));
-    assert!(filler.contains("synthjit_watched_mirrors[] = {\n\t\"thing_push\",\n\tNULL\n};"));
+    assert!(filler.contains("synthjit_watched_functions[] = {\n\t{ \"thing_push\", false },\n\t{ NULL }\n};"));
 }
 
 #[test]
@@ -155,16 +155,16 @@ fn conditions_of_values_reach_the_c_file() {
 }
 
 #[test]
-fn conditions_of_watched_entries_reach_the_c_file() {
+fn conditions_of_watched_functions_reach_the_c_file() {
     let bench = Bench::new();
     bench.edit(
         "specs/push.toml",
-        "watch_entry = true",
-        "watch_entry = true\nwatch_when = \"IS_ENABLED(CONFIG_X)\"",
+        "watched = true",
+        "watched = true\nwatched_when = \"IS_ENABLED(CONFIG_X)\"",
     );
     bench.generate();
     let filler = bench.read("out/synthjit_specs.c");
-    let wanted = "synthjit_watched_mirrors[] = {\n#if IS_ENABLED(CONFIG_X)\n\t\"thing_push\",\n#endif\n\tNULL\n};";
+    let wanted = "synthjit_watched_functions[] = {\n#if IS_ENABLED(CONFIG_X)\n\t{ \"thing_push\", false },\n#endif\n\t{ NULL }\n};";
     assert!(filler.contains(wanted), "{filler}");
 }
 
@@ -260,5 +260,43 @@ fn the_projects_specs_know_the_pinned_kernels() {
             !bench.rust().contains("available: false"),
             "{source:?}: a path is left out"
         );
+    }
+}
+
+#[test]
+fn passed_functions_and_keys_reach_the_c_file() {
+    let bench = Bench::new();
+    bench.edit(
+        "specs/push.toml",
+        "[[mirror]]",
+        r#"[[function]]
+name = "thing_lock"
+optional = true
+doc = "Takes the lock."
+
+[[function]]
+name = "thing_new"
+when = "IS_ENABLED(CONFIG_X)"
+doc = "Passed too."
+
+[[key]]
+name = "thing_debug"
+state = "off"
+doc = "A path checks nothing."
+
+[[key]]
+name = "thing_hook_*"
+state = "boot"
+doc = "They do not change."
+
+[[mirror]]"#,
+    );
+    bench.generate();
+    let filler = bench.read("out/synthjit_specs.c");
+    for wanted in [
+        "\t{ \"thing_lock\", true },\n#if IS_ENABLED(CONFIG_X)\n\t{ \"thing_new\", false },\n#endif\n\t{ \"thing_push\", false },\n",
+        "\t{ \"thing_debug\", SYNTHJIT_KEY_OFF },\n\t{ \"thing_hook_*\", SYNTHJIT_KEY_BOOT },\n\t{ NULL }\n};",
+    ] {
+        assert!(filler.contains(wanted), "{filler}");
     }
 }

@@ -597,17 +597,40 @@ fn mirrors() {
     );
     expect(
         "push.toml",
-        "watch_entry = true",
+        "watched = true",
         "symbol = \"x\"",
         "mirror.thing_push.symbol",
         "nobody watches",
     );
     expect(
         "push.toml",
-        "watch_entry = true",
-        "watch_when = \"1\"",
-        "mirror.thing_push.watch_when",
+        "watched = true",
+        "watched_when = \"1\"",
+        "mirror.thing_push.watched_when",
         "nobody watches",
+    );
+    let before = |table: &str| format!("{table}\n[[mirror]]");
+    expect(
+        "push.toml",
+        "[[mirror]]",
+        &before("[[function]]\nname = \"thing_push\"\ndoc = \"The push.\"\n"),
+        "function.thing_push.name",
+        "is watched already",
+    );
+    expect(
+        "push.toml",
+        "[[mirror]]",
+        &before("[[function]]\nname = \"thing_lock\"\ndoc = \"\"\n"),
+        "function.thing_lock.doc",
+        "is empty",
+    );
+    let key = "[[key]]\nname = \"debug\"\nstate = \"off\"\ndoc = \"No checks.\"\n";
+    expect(
+        "push.toml",
+        "[[mirror]]",
+        &before(&[key, key].concat()),
+        "key.debug.name",
+        "is there twice",
     );
     expect(
         "push.toml",

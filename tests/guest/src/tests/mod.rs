@@ -40,6 +40,7 @@ mod torture;
 mod trace;
 mod tracefs;
 mod tracepoints;
+mod unseen;
 mod unstopped;
 mod watch;
 mod wx;
@@ -105,6 +106,11 @@ const AREAS: &[&[Test]] = &[
     diff::TESTS,
     torture::TESTS,
     starved::TESTS,
+    unseen::PASSED,
+    unseen::TRACED,
+    unseen::EARLY,
+    unseen::RESTARTABLE,
+    unseen::DENIED,
     watch::TESTS,
 ];
 
@@ -150,6 +156,9 @@ pub struct Args {
     /// Try to put kprobes and breakpoints into generated code, with the module of tests/kmod
     #[arg(long)]
     probes: bool,
+    /// Patch kernel text beside a spinning process, with the modules of tests/kmod
+    #[arg(long)]
+    patches: bool,
     /// Look at MSR_LSTAR, with the module of tests/kmod, beside guests of KVM and such as are acted
     #[arg(long)]
     hosts: bool,
@@ -184,6 +193,7 @@ impl Args {
             page_tables: false,
             probes: false,
             hosts: false,
+            patches: false,
             left_out: None,
             tools: false,
             synthctl: false,
@@ -215,6 +225,7 @@ pub fn main(args: &Args) -> i32 {
         _ if args.faults => &[recover::TESTS],
         _ if args.page_tables => &[wx::TESTS],
         _ if args.probes => &[probes::TESTS],
+        _ if args.patches => &[unseen::TOGGLED],
         _ if args.hosts => hosts::AREAS,
         (Some(_), _) if args.synthctl => &[synthctl::refused::TESTS],
         _ if args.synthctl => &[synthctl::TESTS],

@@ -26,6 +26,7 @@ pub(super) fn judge(set: &Set, spec: &Spec, faults: &mut Vec<Fault>) {
         value_fields(set, spec, value, faults);
     }
     mirrors(spec, faults);
+    passed(spec, faults);
 }
 
 fn spec_head(set: &Set, spec: &Spec, faults: &mut Vec<Fault>) {
@@ -291,23 +292,65 @@ fn mirrors(spec: &Spec, faults: &mut Vec<Fault>) {
                 "name it from the source's root",
             ));
         }
-        if mirror.symbol.is_some() && !mirror.watch_entry {
+        if mirror.symbol.is_some() && !mirror.watched {
             faults.push(fault(
                 spec,
                 &key("symbol"),
-                "nobody watches its entry",
-                "write watch_entry = true, or remove it",
+                "nobody watches it",
+                "write watched = true, or remove it",
             ));
         }
-        if mirror.watch_when.is_some() && !mirror.watch_entry {
+        if mirror.watched_when.is_some() && !mirror.watched {
             faults.push(fault(
                 spec,
-                &key("watch_when"),
-                "nobody watches its entry",
-                "write watch_entry = true, or remove it",
+                &key("watched_when"),
+                "nobody watches it",
+                "write watched = true, or remove it",
             ));
         }
         fingerprints(spec, mirror, faults);
+    }
+}
+
+/// Functions that the stock call passes, and the static keys in them.
+fn passed(spec: &Spec, faults: &mut Vec<Fault>) {
+    let mirrors = spec.mirror.iter().filter_map(Mirror::watched_symbol);
+    let mut seen: BTreeSet<&str> = mirrors.collect();
+    for function in &spec.function {
+        if !seen.insert(&function.name) {
+            let key = format!("function.{}.name", function.name);
+            faults.push(fault(
+                spec,
+                &key,
+                "is watched already",
+                "give each function one entry",
+            ));
+        }
+    }
+    let functions = spec.function.iter().map(|f| ("function", &f.name, &f.doc));
+    let keys = spec.key.iter().map(|k| ("key", &k.name, &k.doc));
+    for (table, name, doc) in functions.chain(keys) {
+        if doc.trim().is_empty() {
+            let key = format!("{table}.{name}.doc");
+            faults.push(fault(
+                spec,
+                &key,
+                "is empty",
+                "say what the stock call does in it, or why the state is right",
+            ));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for key in &spec.key {
+        if !seen.insert(&key.name) {
+            let name = format!("key.{}.name", key.name);
+            faults.push(fault(
+                spec,
+                &name,
+                "is there twice",
+                "give each key one entry",
+            ));
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! `synthjit_specs.h` and `synthjit_specs.c`: what the module's glue needs, and the facts as the C compiler knows them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::{facts, one_line, NOTE};
 use crate::load::Set;
-use crate::schema::{Spec, Value};
+use crate::schema::{KeyState, Spec, Value};
 use crate::source::Verdicts;
 
 /// The text of `synthjit_specs.h`. The layout part may be included from assembly.
@@ -61,8 +61,15 @@ pub fn header(set: &Set) -> String {
             extern const struct synthjit_symbol_fact synthjit_symbol_facts[];\n\
             extern const u32 synthjit_symbol_facts_len;\n\n";
     out +=
-        "/* Mirrors whose entry bytes can be watched at run time, each once; NULL-terminated. */\n\
-            extern const char *const synthjit_watched_mirrors[];\n\n";
+        "/* A function that the stock call passes: nobody writes a byte of it unnoticed. */\n\
+            struct synthjit_watched_function {\n\tconst char *symbol;\n\tbool optional; /* this kernel may not have it */\n};\n\
+            /* Each once; the last has no symbol. */\n\
+            extern const struct synthjit_watched_function synthjit_watched_functions[];\n\n\
+            enum synthjit_key_state { SYNTHJIT_KEY_OFF, SYNTHJIT_KEY_ON, SYNTHJIT_KEY_BOOT };\n\
+            /* A static key in such functions; with * at the end, all that begin so. */\n\
+            struct synthjit_reviewed_key {\n\tconst char *symbol;\n\tenum synthjit_key_state state;\n};\n\
+            /* The last has no symbol. */\n\
+            extern const struct synthjit_reviewed_key synthjit_reviewed_keys[];\n\n";
     out += "/*\n * Fills all facts that have a C expression and an available spec, leaves the others alone. Those that the module's own code fills:\n";
     for value in facts(set)
         .iter()
@@ -132,22 +139,55 @@ pub fn filler(set: &Set, verdicts: &Verdicts) -> String {
         out += "\t{ NULL, 0 },\n";
     }
     let _ = writeln!(out, "}};\nconst u32 synthjit_symbol_facts_len = {count};\n");
-    out += "const char *const synthjit_watched_mirrors[] = {\n";
-    let watched: BTreeSet<(&str, Option<&str>)> = set
-        .specs
-        .iter()
-        .flat_map(|s| &s.mirror)
-        .filter_map(|m| Some((m.watched_symbol()?, m.watch_when.as_deref())))
-        .collect();
-    for (name, when) in watched {
-        let line = format!("\t{},\n", c_string(name));
-        out += &match when {
+    watched_functions(set, &mut out);
+    reviewed_keys(set, &mut out);
+    out
+}
+
+/// Each function once; one that some spec cannot do without is not optional.
+fn watched_functions(set: &Set, out: &mut String) {
+    let mut watched: BTreeMap<(&str, Option<&str>), bool> = BTreeMap::new();
+    for spec in &set.specs {
+        let mirrors = spec
+            .mirror
+            .iter()
+            .filter_map(|m| Some((m.watched_symbol()?, m.watched_when.as_deref(), false)));
+        let functions = spec
+            .function
+            .iter()
+            .map(|f| (f.name.as_str(), f.when.as_deref(), f.optional));
+        for (name, when, optional) in mirrors.chain(functions) {
+            *watched.entry((name, when)).or_insert(true) &= optional;
+        }
+    }
+    *out += "const struct synthjit_watched_function synthjit_watched_functions[] = {\n";
+    for ((name, when), optional) in watched {
+        let line = format!("\t{{ {}, {optional} }},\n", c_string(name));
+        *out += &match when {
             Some(when) => format!("#if {when}\n{line}#endif\n"),
             None => line,
         };
     }
-    out += "\tNULL\n};\n";
-    out
+    *out += "\t{ NULL }\n};\n\n";
+}
+
+fn reviewed_keys(set: &Set, out: &mut String) {
+    let keys: BTreeMap<&str, KeyState> = set
+        .specs
+        .iter()
+        .flat_map(|s| &s.key)
+        .map(|k| (k.name.as_str(), k.state))
+        .collect();
+    *out += "const struct synthjit_reviewed_key synthjit_reviewed_keys[] = {\n";
+    for (name, state) in keys {
+        let state = match state {
+            KeyState::Off => "OFF",
+            KeyState::On => "ON",
+            KeyState::Boot => "BOOT",
+        };
+        let _ = writeln!(out, "\t{{ {}, SYNTHJIT_KEY_{state} }},", c_string(name));
+    }
+    *out += "\t{ NULL }\n};\n";
 }
 
 /// The text inside a C comment.

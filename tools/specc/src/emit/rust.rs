@@ -337,11 +337,11 @@ fn info(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
     for mirror in closure.iter().flat_map(|s| &s.mirror) {
         let _ = writeln!(
             out,
-            "        super::MirrorInfo {{ name: {:?}, file: {:?}, known: {}, watch_entry: {}, symbol: {:?}, doc: {:?} }},",
+            "        super::MirrorInfo {{ name: {:?}, file: {:?}, known: {}, watched: {}, symbol: {:?}, doc: {:?} }},",
             mirror.name,
             mirror.file,
             verdicts.state(mirror) == MirrorState::Known,
-            mirror.watch_entry,
+            mirror.watched,
             mirror.watched_symbol().unwrap_or(""),
             one_line(&mirror.doc)
         );

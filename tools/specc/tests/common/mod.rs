@@ -105,7 +105,7 @@ doc = "Operations of things."
 [[mirror]]
 name = "thing_push"
 file = "fs/thing.c"
-watch_entry = true
+watched = true
 reviewed = { "7.2" = "PUSH" }
 doc = "The push itself."
 "#;

@@ -4,7 +4,7 @@ mod beside;
 mod kvm;
 mod lstar;
 mod nohz;
-mod traffic;
+pub mod traffic;
 mod user_return;
 mod vm;
 

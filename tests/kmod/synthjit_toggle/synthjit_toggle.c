@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * For tests only: switches a kprobe on and off beside a process that makes one numbered call after the other, and counts the calls
+ * that began when the probe was in place and were not seen by it.
+ *
+ * The process passes three more arguments than its call has: a magic word (r10), the call's number (r8), and the moment at which
+ * the call before it began (r9), which the CPU's time stamp counter tells. So the first call that a probe sees tells whether the one
+ * before it came too late not to be seen, and each further one whether any is missing in between.
+ *
+ * Parameters, written by the test before it reads `run`:
+ *   tgid      the process
+ *   function  where the probe is put
+ *   offset    behind its beginning; the first place from there on where an instruction begins
+ *   rounds    how often the probe is switched on and off
+ *   pause     microseconds between two rounds, in which the process may return to its paths
+ * Reading `run` does it. It tells the rounds, the calls seen, the calls that were not, and the rounds in which none was seen.
+ */
+#include <linux/delay.h>
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <asm/tsc.h>
+
+#define MAGIC 0x5e9e17
+#define MOST_OFFSET 64
+/* Calls to see in a round, and milliseconds to wait for them. */
+#define ENOUGH 3
+#define PATIENCE 200
+
+static int tgid;
+static char *function;
+static unsigned int offset, rounds, pause;
+module_param(tgid, int, 0600);
+module_param(function, charp, 0600);
+module_param(offset, uint, 0600);
+module_param(rounds, uint, 0600);
+module_param(pause, uint, 0600);
+
+/* Of this round; written by the handler, which runs in one process only. */
+static unsigned long last, before_first, seen, missing;
+
+static int numbered_call(struct kprobe *probe, struct pt_regs *regs)
+{
+	struct pt_regs *user;
+
+	if (current->tgid != tgid)
+		return 0;
+	user = task_pt_regs(current);
+	/* A function may be passed twice in a call. */
+	if (user->r10 != MAGIC || user->r8 == last)
+		return 0;
+	if (!seen)
+		WRITE_ONCE(before_first, user->r9);
+	else
+		WRITE_ONCE(missing, missing + user->r8 - last - 1);
+	last = user->r8;
+	WRITE_ONCE(seen, seen + 1);
+	return 0;
+}
+
+/* With this handler a kprobe stays a breakpoint (kernel/kprobes.c, optimize_kprobe). */
+static void after_call(struct kprobe *probe, struct pt_regs *regs, unsigned long flags)
+{
+}
+
+static int put_probe(struct kprobe *probe)
+{
+	unsigned int at;
+	int ret = -EINVAL;
+
+	for (at = offset; at < offset + MOST_OFFSET && ret; at++) {
+		*probe = (struct kprobe) {
+			.symbol_name = function,
+			.offset = at,
+			.pre_handler = numbered_call,
+			.post_handler = after_call,
+			.flags = KPROBE_FLAG_DISABLED,
+		};
+		ret = register_kprobe(probe);
+	}
+	return ret;
+}
+
+static int get_run(char *buf, const struct kernel_param *param)
+{
+	unsigned long all_seen = 0, unseen = 0, silent = 0, round;
+	struct kprobe probe;
+	int ret = put_probe(&probe);
+
+	if (ret)
+		return ret;
+	for (round = 0; round < rounds && !ret && !signal_pending(current); round++) {
+		unsigned long in_place;
+		int waited;
+
+		last = before_first = seen = missing = 0;
+		ret = enable_kprobe(&probe);
+		in_place = rdtsc_ordered();
+		for (waited = 0; waited < 10 * PATIENCE && READ_ONCE(seen) < ENOUGH; waited++)
+			usleep_range(50, 100);
+		disable_kprobe(&probe);
+		/* No handler runs any more. */
+		synchronize_rcu_expedited();
+		all_seen += seen;
+		unseen += missing + (seen && before_first > in_place);
+		silent += !seen;
+		usleep_range(pause, pause + 100 + round % 64 * 32);
+	}
+	unregister_kprobe(&probe);
+	return ret ? ret : scnprintf(buf, PAGE_SIZE, "rounds %lu seen %lu unseen %lu silent %lu\n", round, all_seen,
+				     unseen, silent);
+}
+
+static const struct kernel_param_ops run_ops = { .get = get_run };
+module_param_cb(run, &run_ops, NULL, 0400);
+
+static int __init toggle_init(void)
+{
+	return 0;
+}
+module_init(toggle_init);
+
+static void __exit toggle_exit(void)
+{
+}
+module_exit(toggle_exit);
+
+MODULE_DESCRIPTION("Switches a kprobe beside numbered calls; for tests");
+MODULE_LICENSE("GPL");
