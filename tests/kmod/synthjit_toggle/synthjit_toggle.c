@@ -22,6 +22,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <asm/tsc.h>
+#include <asm/unistd.h>
 
 #define MAGIC 0x5e9e17
 #define MOST_OFFSET 64
@@ -40,16 +41,18 @@ module_param(pause, uint, 0600);
 
 /* Of this round; written by the handler, which runs in one process only. */
 static unsigned long last, before_first, seen, missing;
+/* The probe is in place. QEMU may execute a breakpoint that is gone, or not there yet. */
+static bool in_place;
 
 static int numbered_call(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct pt_regs *user;
 
-	if (current->tgid != tgid)
+	if (current->tgid != tgid || !READ_ONCE(in_place))
 		return 0;
 	user = task_pt_regs(current);
-	/* A function may be passed twice in a call. */
-	if (user->r10 != MAGIC || user->r8 == last)
+	/* An interrupt is no call; and a function may be passed twice in one. */
+	if (user->orig_ax != __NR_write || user->r10 != MAGIC || user->r8 == last)
 		return 0;
 	if (!seen)
 		WRITE_ONCE(before_first, user->r9);
@@ -92,19 +95,23 @@ static int get_run(char *buf, const struct kernel_param *param)
 	if (ret)
 		return ret;
 	for (round = 0; round < rounds && !ret && !signal_pending(current); round++) {
-		unsigned long in_place;
+		unsigned long since;
 		int waited;
 
 		last = before_first = seen = missing = 0;
 		ret = enable_kprobe(&probe);
-		in_place = rdtsc_ordered();
+		/* Whoever begins after this moment finds the flag set. */
+		WRITE_ONCE(in_place, true);
+		smp_mb();
+		since = rdtsc_ordered();
 		for (waited = 0; waited < 10 * PATIENCE && READ_ONCE(seen) < ENOUGH; waited++)
 			usleep_range(50, 100);
+		WRITE_ONCE(in_place, false);
 		disable_kprobe(&probe);
 		/* No handler runs any more. */
 		synchronize_rcu_expedited();
 		all_seen += seen;
-		unseen += missing + (seen && before_first > in_place);
+		unseen += missing + (seen && before_first > since);
 		silent += !seen;
 		usleep_range(pause, pause + 100 + round % 64 * 32);
 	}

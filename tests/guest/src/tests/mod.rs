@@ -111,6 +111,7 @@ const AREAS: &[&[Test]] = &[
     unseen::EARLY,
     unseen::RESTARTABLE,
     unseen::DENIED,
+    unseen::SWITCHED,
     watch::TESTS,
 ];
 

@@ -5,6 +5,7 @@ mod denied;
 mod early;
 mod passed;
 mod restartable;
+mod switched;
 mod toggled;
 mod traced;
 
@@ -16,12 +17,21 @@ pub use denied::TESTS as DENIED;
 pub use early::TESTS as EARLY;
 pub use passed::TESTS as PASSED;
 pub use restartable::TESTS as RESTARTABLE;
+pub use switched::TESTS as SWITCHED;
 pub use toggled::TESTS as TOGGLED;
 pub use traced::TESTS as TRACED;
 
 fn needs_module(lab: &Lab) -> Res {
     if lab.stock {
         skip!("about the module only");
+    }
+    Ok(())
+}
+
+/// More than one passes the same functions, and takes longer to have them patched.
+fn needs_one_cpu() -> Res {
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
+        skip!("for machines with one CPU");
     }
     Ok(())
 }

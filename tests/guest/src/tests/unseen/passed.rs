@@ -92,9 +92,7 @@ fn every_passed_function_is_watched(lab: &Lab) -> Res {
     if !tracers.split_whitespace().any(|name| name == "function") {
         skip!("this kernel has no function tracer");
     }
-    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
-        skip!("a machine with one CPU passes the same functions, in less time");
-    }
+    super::needs_one_cpu()?;
     let watched: BTreeSet<String> = watched()?.into_iter().collect();
     let _clean = Clean;
     put("tracing_on", "0")?;

@@ -119,8 +119,8 @@ fn probes(lab: &Lab, realtime: bool, part: u64) -> Res {
             ("function", (*function).to_owned()),
             ("offset", offset.to_string()),
             ("rounds", rounds.to_string()),
-            // Two ticks and more: a look comes one tick after the last change of text.
-            ("pause", "9000".to_owned()),
+            // More than a tick: a look comes one tick after the last change of text.
+            ("pause", "6000".to_owned()),
         ] {
             sys::write_text(&parameter(MODULE, name), &value)?;
         }
@@ -159,7 +159,7 @@ fn probes_beside_a_realtime_writer(lab: &Lab) -> Res {
     let limit = "/proc/sys/kernel/sched_rt_runtime_us";
     let before = sys::read_text(limit)?;
     sys::write_text(limit, "-1")?;
-    let done = probes(lab, true, 20);
+    let done = probes(lab, true, 50);
     sys::write_text(limit, before.trim())?;
     done
 }

@@ -42,6 +42,7 @@ fn traced(function: &str, p: &Pipe, times: usize) -> Res<usize> {
 fn each_function_is_traced_as_stock(lab: &Lab) -> Res {
     super::needs_module(lab)?;
     tracefs::mounted()?;
+    super::needs_one_cpu()?;
     let file = "/sys/kernel/tracing/available_filter_functions";
     let Ok(traceable) = sys::read_text(file) else {
         skip!("this kernel has no function tracer");
