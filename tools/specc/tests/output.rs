@@ -114,7 +114,9 @@ fn c_says_the_same() {
     assert!(filler.contains("static_assert(sizeof(long) == 8,"));
     assert!(filler.contains("{ \"thing_fops\", offsetof(struct synthjit_facts, thing_fops) },"));
     assert!(filler.contains("synthjit_symbol_facts_len = 1;"));
-    assert!(filler.contains("synthjit_watched_functions[] = {\n\t{ \"thing_push\", false },\n\t{ NULL }\n};"));
+    assert!(filler.contains(
+        "synthjit_watched_functions[] = {\n\t{ \"thing_push\", false },\n\t{ NULL }\n};"
+    ));
 }
 
 #[test]

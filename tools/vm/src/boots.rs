@@ -58,6 +58,9 @@ pub struct Boot {
     /// A text that the kernel's first complaint must contain, in a boot that provokes it: to see that it would be seen.
     #[serde(default)]
     pub complaint: Option<String>,
+    /// The program loads a live patch, which taints the kernel.
+    #[serde(default)]
+    pub live_patch: bool,
     /// Seconds that are enough on an idle host; some times that, and QEMU is killed and the run has failed.
     #[serde(default = "minutes")]
     pub time_limit: u64,
@@ -178,6 +181,7 @@ impl Boot {
             oopses: Vec::new(),
             panics: None,
             complaint: None,
+            live_patch: false,
             time_limit: minutes(),
             ktap: true,
         }

@@ -18,10 +18,19 @@ const TOLD: &str = "synthjit: a fault in generated code: ";
 /// What a panic begins with.
 const PANIC: &str = "Kernel panic - not syncing: ";
 
+/// Taint that a live patch brings.
+const LIVE_PATCH: u64 = 1 << 15;
+
 /// Judges the run of a boot.
 pub fn judge(lines: &[Line], word: &str, timed_out: bool, boot: &Boot) -> Verdict {
     if boot.oopses.is_empty() {
-        return judge::judge(lines, word, timed_out, &boot.expect);
+        return match boot.live_patch {
+            true => {
+                let allowed = ALLOWED_TAINT | LIVE_PATCH;
+                judge::judge_with(lines, word, timed_out, &boot.expect, allowed)
+            }
+            false => judge::judge(lines, word, timed_out, &boot.expect),
+        };
     }
     let mut rest = lines.to_vec();
     for text in &boot.oopses {
@@ -123,6 +132,21 @@ mod tests {
             ..Boot::new("x", vec!["/guest".to_owned()])
         };
         judge(&lines, "w0rd", false, &boot)
+    }
+
+    #[test]
+    fn live_patches_taint_where_a_boot_says_so() {
+        let lines = [Line {
+            from: From::Guest,
+            text: format!("{VERDICT} w0rd exit=0 taint=45056"),
+        }];
+        let mut boot = Boot::new("x", vec!["/guest".to_owned()]);
+        assert_eq!(
+            judge(&lines, "w0rd", false, &boot),
+            Verdict::Tainted(LIVE_PATCH)
+        );
+        boot.live_patch = true;
+        assert_eq!(judge(&lines, "w0rd", false, &boot), Verdict::Clean);
     }
 
     #[test]
