@@ -57,7 +57,8 @@ fn each_function_is_traced_as_stock(lab: &Lab) -> Res {
     let mut stock = Vec::new();
     for function in functions {
         let entries = traced(&function, &p, 3)?;
-        stock.push((function, entries));
+        // Each call passes a function equally often; what is more came by the switching of the tracer.
+        stock.push((function, entries - entries % usize::from(CALLS)));
     }
     let passed = stock.iter().filter(|(_, entries)| *entries > 0).count();
     ensure!(passed > 15, "the stock calls pass {passed} functions only");
