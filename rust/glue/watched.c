@@ -174,11 +174,13 @@ void synthjit_watched_stop(void)
 	watched = NULL;
 }
 
-/* One line for each function; for debugfs. Process context. */
+/* One line for each function; for debugfs. Process context. None on a platform that is refused. */
 void synthjit_watched_show(struct seq_file *m)
 {
 	unsigned int i;
 
+	if (!watched)
+		return;
 	mutex_lock(synthjit_kernel_text_mutex);
 	for (i = 0; i < watched_count; i++)
 		seq_printf(m, "%s %s\n", watched[i].name, is_clean(&watched[i]) ? "clean" : "changed");

@@ -25,6 +25,9 @@ fn says_why(_: &Lab) -> Res {
         "platform/trap_vector says {text:?}, not {:?}",
         reason()
     );
+    if let Ok(watched) = sysfs::listing("watched") {
+        same!(watched, "", "functions that are watched");
+    }
     Ok(())
 }
 
