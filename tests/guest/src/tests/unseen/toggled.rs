@@ -88,12 +88,12 @@ impl Writer {
 /// Where probes are put: a function, from which offset on, and how often. They are traced at their entry (0) or not at all, and lie at
 /// the beginning, in the middle and at the end of a call.
 const PLACES: &[(&str, u32, u64)] = &[
-    ("vfs_write", 20, 3000),
-    ("_copy_from_iter", 0, 2500),
-    ("__wake_up_common", 20, 2500),
     ("fpregs_assert_state_consistent", 12, 1800),
     ("ksys_write", 0, 100),
     ("_raw_spin_unlock_irqrestore", 0, 100),
+    ("__wake_up_common", 20, 2500),
+    ("_copy_from_iter", 0, 2500),
+    ("vfs_write", 20, 3000),
 ];
 
 fn number(text: &str, name: &str) -> Res<u64> {
