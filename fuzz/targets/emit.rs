@@ -102,6 +102,7 @@ fuzz_target!(|input: Input| {
             hits: hits.then_some(ground.bailouts.wrapping_add(64)),
             report_bails,
             bails: None,
+            memory: instance.memory,
         };
     }
     match input.plan {

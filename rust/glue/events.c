@@ -25,12 +25,17 @@ static void on_newtask(void *data, struct task_struct *child, u64 clone_flags)
 {
 	struct synthjit_task *t;
 
-	if (!(clone_flags & (CLONE_THREAD | CLONE_FILES)))
+	if (!(clone_flags & (CLONE_THREAD | CLONE_FILES | CLONE_VM)))
 		return;
 	guard(preempt)();
 	t = synthjit_task_of_current();
-	if (t)
+	if (!t)
+		return;
+	if (clone_flags & (CLONE_THREAD | CLONE_FILES))
 		synthjit_task_drop(t, SYNTHJIT_EVENT_THREADS);
+	else
+		/* The work runs before the process can make its next call. */
+		synthjit_task_queue(t, SYNTHJIT_EVENT_MEMORY);
 }
 
 /* fs/exec.c, exec_binprm: the old image and its close-on-exec descriptors are gone. */

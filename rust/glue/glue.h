@@ -29,6 +29,12 @@ extern atomic_long_t synthjit_bailout_count;
 extern unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
 extern unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
 
+extern unsigned long synthjit_exit_work;
+
+/* memory.c */
+extern struct synthjit_memory synthjit_memory[SYNTHJIT_PATH_SLOTS];
+int synthjit_memory_start(void);
+
 /* entry.S */
 void synthjit_tail_thunk(void);
 void synthjit_learn_thunk(void);

@@ -27,6 +27,7 @@ void synthjit_view_current(struct synthjit_view *view)
 		.task = (unsigned long)current,
 		.kernel_stack = (unsigned long)task_pt_regs(current),
 		.files = (unsigned long)current->files,
+		.mm = (unsigned long)current->mm,
 	};
 }
 
@@ -77,7 +78,7 @@ static void finish(struct pipe_inode_info *pipe, u32 bits)
 			kill_fasync(&pipe->fasync_writers, SIGIO, POLL_OUT);
 		}
 	}
-	if (read_thread_flags() & EXIT_TO_USER_MODE_WORK)
+	if (read_thread_flags() & synthjit_exit_work)
 		irq_work_queue(this_cpu_ptr(&exit_kick));
 }
 

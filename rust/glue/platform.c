@@ -17,6 +17,8 @@
 #include "glue.h"
 
 unsigned long synthjit_stock_entry;
+/* TIF flags with which the stock exit has work to do: those that a path's guard looks at. */
+unsigned long synthjit_exit_work __ro_after_init;
 atomic_long_t synthjit_bailout_count;
 unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
 unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
@@ -153,8 +155,9 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *gr
 	if (!pipe_mnt)
 		return -ENOENT;
 	verw_sel = synthjit_symbol("x86_verw_sel");
-	if (!verw_sel || prepare_thunks())
+	if (!verw_sel || prepare_thunks() || synthjit_memory_start())
 		return -ENOENT;
+	synthjit_exit_work = facts->exit_work_mask;
 	facts->pipe_fsnotify = (unsigned long)&(*pipe_mnt)->mnt_sb->s_fsnotify_info;
 
 	*ground = (struct synthjit_ground) {
@@ -170,6 +173,7 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *gr
 		.bailouts = (unsigned long)&synthjit_bailout_count,
 		.hits = (unsigned long)synthjit_hit_counts,
 		.bails = (unsigned long)synthjit_bail_counts,
+		.memory = (unsigned long)synthjit_memory,
 		.paths = SYNTHJIT_PATHS,
 		.vectors = SYNTHJIT_VECTORS,
 		.stubs = SYNTHJIT_STUBS,

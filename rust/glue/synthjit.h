@@ -24,7 +24,15 @@ enum {
 	SYNTHJIT_EVENT_EXEC = 2,	/* execve succeeded */
 	SYNTHJIT_EVENT_CHANGED = 4,	/* attach, enable, profile: look again */
 	SYNTHJIT_EVENT_RETRY = 8,	/* the back-off delay is over */
-	SYNTHJIT_EVENT_LEARN = 16,	/* the vector met a descriptor that it does not know */
+	SYNTHJIT_EVENT_LEARN = 16,	/* the vector met a descriptor that it does not know, or a path asks for a look */
+	SYNTHJIT_EVENT_MEMORY = 32,	/* another process shares its memory */
+};
+
+/* What long copies of a path rest on; rust/engine/paths/memory.rs has the offsets. */
+struct synthjit_memory {
+	synthjit_u64 seen;		/* mm_lock_seq when all memory was ordinary, or above 32 bits */
+	synthjit_u32 left;		/* long calls that are given back until one asks for a look */
+	synthjit_u32 pad;
 };
 
 /* What a tail has to do (bits); rust/engine/paths/mod.rs emits them. */
@@ -43,6 +51,7 @@ struct synthjit_ground {
 	synthjit_u64 bailouts;			/* counter that bails increment */
 	synthjit_u64 hits;			/* one counter per path slot */
 	synthjit_u64 bails;			/* SYNTHJIT_BAILS counters per stub slot */
+	synthjit_u64 memory;			/* one struct synthjit_memory per path slot */
 	synthjit_u64 paths, vectors, stubs;	/* the arena's slots */
 };
 
@@ -55,6 +64,7 @@ struct synthjit_view {
 	synthjit_u64 task;		/* task_struct */
 	synthjit_u64 kernel_stack;	/* where its pt_regs begin */
 	synthjit_u64 files;		/* its files_struct */
+	synthjit_u64 mm;		/* its mm_struct */
 };
 
 /* One descriptor of the current process. */
@@ -188,6 +198,11 @@ synthjit_u32 synthjit_vectors_held(void);
 /* pipe.c */
 void synthjit_view_current(struct synthjit_view *view);
 void synthjit_view_fd(synthjit_u32 fd, struct synthjit_fd_view *view);
+
+/* memory.c */
+synthjit_u32 synthjit_memory_look(synthjit_u32 most, synthjit_u32 *changes);
+void synthjit_memory_note(synthjit_u32 slot, synthjit_u64 seen, synthjit_u32 left);
+synthjit_u32 synthjit_memory_asked(synthjit_u32 slot);
 
 /* sysfs.c */
 int synthjit_sysfs_start(void);

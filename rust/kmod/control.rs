@@ -3,6 +3,7 @@
 //! What a person does through sysfs: attach, detach, switch on and off.
 
 use crate::engine::backoff::Backoff;
+use crate::engine::paths::memory::Seen;
 use crate::engine::specs::Reason;
 use crate::engine::state::{Event, State as Life};
 use crate::glue::{self, c, Dir, Task};
@@ -75,6 +76,7 @@ fn insert(tgid: i32) -> Result {
         forget_at: 0,
         broken: Backoff::new(),
         fruitless: Backoff::new(),
+        memory: Seen::NEVER,
         not_before: 0,
         dir: Some(dir),
         task,

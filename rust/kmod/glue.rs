@@ -7,6 +7,7 @@
 
 use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
+use crate::engine::paths::memory::{Seen, MOST_MAPPINGS};
 use crate::engine::paths::tail;
 use crate::engine::specs::{layout, Bail, Facts, Reason};
 use core::fmt;
@@ -339,6 +340,26 @@ pub(crate) fn view_fd(fd: u32) -> FdView {
     // SAFETY: `view` is a valid place.
     unsafe { c::synthjit_view_fd(fd, &mut view) };
     view
+}
+
+/// Whether all memory of the current process is ordinary: then the number of its changes, else `None`. Process context.
+pub(crate) fn look_at_memory() -> Option<u32> {
+    let mut changes = 0;
+    // SAFETY: `changes` is a valid place.
+    let ordinary = unsafe { c::synthjit_memory_look(MOST_MAPPINGS, &mut changes) };
+    (ordinary != 0).then_some(changes)
+}
+
+/// Has the path in slot `slot` compare with this. By the process itself, or before the path can run.
+pub(crate) fn note_memory(slot: usize, seen: Seen) {
+    // SAFETY: As in `hits`. CAST: slots are few.
+    unsafe { c::synthjit_memory_note(slot as u32, seen.word, seen.left) };
+}
+
+/// Whether the path in slot `slot` has asked for a look at the memory.
+pub(crate) fn memory_asked(slot: usize) -> bool {
+    // SAFETY: As in `hits`. CAST: slots are few.
+    unsafe { c::synthjit_memory_asked(slot as u32) != 0 }
 }
 
 /// Whether kernel text that paths stand for is changed at this moment.

@@ -104,6 +104,8 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     line("kernel_stack", i.kernel_stack)?;
     line("files", i.files)?;
     line("file_mode", i.file_mode.into())?;
+    line("memory_changes", i.memory.changes)?;
+    line("memory_noted", i.memory.noted)?;
     line("hits", i.hits.unwrap_or(0))?;
     line("report_bails", i.report_bails.into())?;
     line("stubs", i.bails.map_or(0, |counts| counts.stubs))?;

@@ -11,6 +11,7 @@
 use crate::engine::admit::Call;
 use crate::engine::arena::Arena;
 use crate::engine::backoff::Backoff;
+use crate::engine::paths::memory::Seen;
 use crate::engine::paths::{Instance, PathKind};
 use crate::engine::specs::{Bail, Facts, Reason};
 use crate::engine::state::State as Life;
@@ -182,6 +183,8 @@ pub(crate) struct Process {
     pub(crate) broken: Backoff,
     /// Penalty for looking at descriptors without a path again.
     pub(crate) fruitless: Backoff,
+    /// What the last look at its memory found.
+    pub(crate) memory: Seen,
     /// When specialisation may be tried again after a break.
     pub(crate) not_before: u64,
     pub(crate) dir: Option<Arc<Dir>>,
@@ -205,9 +208,10 @@ pub(crate) struct Machine {
     pub(crate) paths: u64,
     pub(crate) vectors: u64,
     pub(crate) stubs: u64,
-    /// Address of the hit counters, of the bail-out counters.
+    /// Address of the hit counters, of the bail-out counters, of what was seen of memory.
     pub(crate) hits: u64,
     pub(crate) bails: u64,
+    pub(crate) memory: u64,
 }
 
 impl Machine {
@@ -231,6 +235,7 @@ impl Machine {
             stubs: g.stubs,
             hits: g.hits,
             bails: g.bails,
+            memory: g.memory,
         }
     }
 }

@@ -10,6 +10,7 @@
 use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::bails::{self, BailCounts};
+use crate::engine::paths::memory::{Memory, Seen};
 use crate::engine::paths::{self, Instance, PathKind};
 use crate::engine::specs::{layout, trap_vector, Bail, Reason};
 use crate::engine::vector::{self, Entry, VectorPlan};
@@ -126,7 +127,7 @@ impl Code {
         let Some(order) = order else {
             return self.write(scratch, p, view, None);
         };
-        let path = self.emit_path(p.tgid, view, order, scratch)?;
+        let path = self.emit_path((p.tgid, p.memory), view, order, scratch)?;
         let pieces = Pieces {
             code: path.code,
             stubs: path.stubs,
@@ -149,7 +150,7 @@ impl Code {
 
     fn emit_path(
         &mut self,
-        tgid: i32,
+        process: (i32, Seen),
         view: &View,
         order: Order,
         scratch: &mut Scratch,
@@ -160,7 +161,7 @@ impl Code {
             true => self.arena.reserve(Class::Stubs).ok(),
             false => None,
         };
-        let made = self.emit_in(tgid, view, order, (slot, stubs), scratch);
+        let made = self.emit_in(process, view, order, (slot, stubs), scratch);
         if made.is_err() {
             self.release(slot);
             if let Some(stubs) = stubs {
@@ -173,7 +174,7 @@ impl Code {
     /// Makes a path for a slot, and its stubs for theirs.
     fn emit_in(
         &self,
-        tgid: i32,
+        (tgid, memory): (i32, Seen),
         view: &View,
         order: Order,
         (slot, stubs): (Slot, Option<Slot>),
@@ -190,6 +191,7 @@ impl Code {
             hits: self.profile.then(|| machine.hits_addr(slot)),
             report_bails: glue::bailouts_traced(),
             bails: counts,
+            memory: machine.memory(view, slot),
         };
         let (kind, facts, ground) = (order.kind, &machine.facts, &machine.ground);
         let base = machine.address(slot);
@@ -207,13 +209,21 @@ impl Code {
         let stubs = match stubs.zip(counts) {
             Some((slot, counts)) => {
                 let out = &mut scratch.stubs;
-                let len = bails::emit(kind, facts, &counts, ground, &code, out)?;
+                let len = bails::emit(
+                    kind,
+                    facts,
+                    (&counts, instance.memory),
+                    ground,
+                    &code,
+                    out,
+                )?;
                 glue::clear_bail_counts(slot.index());
                 Some(made(slot, counts.stubs, len))
             }
             None => None,
         };
         glue::clear_hits(slot.index());
+        glue::note_memory(slot.index(), memory);
         Ok(Path {
             kind,
             call: order.call,
@@ -385,6 +395,16 @@ impl Machine {
         BailCounts {
             stubs: self.address(stubs),
             counters: self.bails.wrapping_add(offset),
+        }
+    }
+
+    /// What a path compares in that slot before a long copy. CAST: slots are few.
+    fn memory(&self, view: &View, slot: Slot) -> Memory {
+        const NOTED: u64 = core::mem::size_of::<glue::c::synthjit_memory>() as u64;
+        let offset = (slot.index() as u64).wrapping_mul(NOTED);
+        Memory {
+            changes: view.mm.wrapping_add(self.facts.mm_lock_seq),
+            noted: self.memory.wrapping_add(offset),
         }
     }
 

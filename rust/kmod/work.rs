@@ -7,6 +7,7 @@
 
 use crate::engine::admit::{self, Call};
 use crate::engine::backoff::Wait;
+use crate::engine::paths::memory::Seen;
 use crate::engine::specs::{Facts, Reason};
 use crate::engine::state::Event;
 use crate::glue::{self, c, Dir, FdView, Quiesced, View};
@@ -31,10 +32,30 @@ pub(crate) fn run(task: *mut c::synthjit_task, tgid: i32, events: u32, call: u32
     let Some(p) = state.processes.iter_mut().find(of_task) else {
         return;
     };
+    forget_memory(p, events);
+    if events == c::SYNTHJIT_EVENT_MEMORY {
+        return;
+    }
     let wish = (events & c::SYNTHJIT_EVENT_LEARN != 0)
         .then(|| Call::from_number(call).map(|call| (call, fd)))
         .flatten();
     update(&mut state.code, p, switches, &view, events, wish);
+}
+
+/// What was seen of memory holds no more for another program, nor when somebody else can map something.
+fn forget_memory(p: &mut Process, events: u32) {
+    if events & c::SYNTHJIT_EVENT_EXEC != 0 {
+        note_memory(p, Seen::NEVER);
+    } else if events & (BREAKS | c::SYNTHJIT_EVENT_MEMORY) != 0 {
+        note_memory(p, p.memory.forgotten());
+    }
+}
+
+fn note_memory(p: &mut Process, seen: Seen) {
+    p.memory = seen;
+    for path in &p.paths {
+        glue::note_memory(path.code.slot.index(), seen);
+    }
 }
 
 /// Brings the process in line with what happened.
@@ -208,10 +229,14 @@ fn consider(
     let facts = &code.machine.as_ref().ok_or(Reason::SymbolMissing)?.facts;
     let verdict = admit::descriptor(&object(&seen), call, facts);
 
-    if p.paths
+    let known = p
+        .paths
         .iter()
-        .any(|x| x.call == call && x.fd == fd && fits(x, &seen, facts))
-    {
+        .find(|x| x.call == call && x.fd == fd && fits(x, &seen, facts));
+    if let Some(path) = known {
+        if glue::memory_asked(path.code.slot.index()) {
+            note_memory(p, p.memory.looked(glue::now_ms(), glue::look_at_memory()));
+        }
         return Ok(Considered::Known);
     }
     // Others may be closed, or lead to other objects by now.

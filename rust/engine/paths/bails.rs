@@ -10,6 +10,7 @@
 //!  slot  0        stub of the spec's first bail-out
 //!        STUB     stub of the second ...
 //!        ...      which of three words was not zero, where one guard looks at all of them
+//!        ...      why memory is not known to be fast
 //!        ...      int3
 //! ```
 
@@ -17,10 +18,13 @@ use super::super::specs::{layout, Bail, Facts, Reason};
 use super::super::x86::buf::{Label, Target};
 use super::super::x86::masm::{Masm, Profile};
 use super::super::Ground;
+use super::memory::Memory;
 use super::{pipe, PathCode, PathKind};
 
 /// Bytes of a stub: `inc qword [rip + counter]` and `jmp exit`.
 const STUB: u8 = 12;
+/// Stubs in whose place the code is that finds out which of three words it was.
+const OF_THREE: u8 = 3;
 /// Bytes of a counter.
 const COUNTER: u64 = 8;
 
@@ -44,6 +48,11 @@ impl BailCounts {
         self.at(stubs(kind))
     }
 
+    /// Address of what finds out why memory is not known to be fast.
+    pub fn of_memory(&self, kind: PathKind) -> u64 {
+        self.at(stubs(kind).saturating_add(OF_THREE))
+    }
+
     fn at(&self, number: u8) -> u64 {
         let offset = u64::from(number).wrapping_mul(u64::from(STUB));
         self.stubs.wrapping_add(offset)
@@ -63,6 +72,8 @@ pub struct Exits<T> {
     pub bail: T,
     /// The same, and the descriptor is looked at: another object is there now.
     pub changed: T,
+    /// The same, now and then: the process's memory is looked at.
+    pub memory: T,
     /// The mutex is held.
     pub bail_locked: T,
     /// The mutex is held, and a copy is incomplete.
@@ -88,6 +99,7 @@ impl<T: Copy> Exits<T> {
     fn of(&self, bail: Bail) -> T {
         match bail {
             Bail::Replaced => self.changed,
+            Bail::DeviceMemory | Bail::MemoryChanged => self.memory,
             Bail::PageMissing => self.fault,
             _ if NOT_LOCKED.contains(&bail) => self.bail,
             _ => self.bail_locked,
@@ -100,6 +112,7 @@ impl<T: Copy> Exits<T> {
 pub(super) struct Guards {
     labels: [Label; Bail::ALL.len()],
     of_three: Label,
+    of_memory: Label,
 }
 
 impl Guards {
@@ -120,6 +133,8 @@ impl Guards {
         let mut labels = [exits.bail_locked; Bail::ALL.len()];
         let others = [
             (Bail::Replaced, exits.changed),
+            (Bail::DeviceMemory, exits.memory),
+            (Bail::MemoryChanged, exits.memory),
             (Bail::PageMissing, exits.fault),
         ];
         let not_locked = NOT_LOCKED.into_iter().map(|bail| (bail, exits.bail));
@@ -131,6 +146,7 @@ impl Guards {
         Self {
             labels,
             of_three: exits.bail,
+            of_memory: exits.memory,
         }
     }
 
@@ -149,6 +165,7 @@ impl Guards {
             }
         }
         guards.of_three = Label::in_row(stubs(kind));
+        guards.of_memory = Label::in_row(stubs(kind).saturating_add(OF_THREE));
         guards
     }
 
@@ -162,6 +179,11 @@ impl Guards {
     /// Where the guard leads that looks at three words at a time.
     pub(super) fn of_three(&self) -> Target {
         self.of_three.into()
+    }
+
+    /// Where the guard leads that wants the memory to be known.
+    pub(super) fn of_memory(&self) -> Target {
+        self.of_memory.into()
     }
 }
 
@@ -191,7 +213,7 @@ fn stubs(kind: PathKind) -> u8 {
 pub fn emit(
     kind: PathKind,
     facts: &Facts,
-    counts: &BailCounts,
+    (counts, memory): (&BailCounts, Memory),
     ground: &Ground,
     code: &PathCode,
     out: &mut [u8; layout::STUB_SLOT],
@@ -202,11 +224,21 @@ pub fn emit(
         if m.address() != counts.stub(kind, *bail) {
             return Err(Reason::Layout);
         }
+        if matches!(bail, Bail::DeviceMemory | Bail::MemoryChanged) && !ground.erms {
+            m.poison_to(m.address().wrapping_add(STUB.into()));
+            continue;
+        }
         m.count_own(counts.counter(*bail));
         m.go(Target::Address(code.exits.of(*bail)));
     }
     pipe::tell_of_three(&mut m, kind, facts, |bail| {
         Target::Address(counts.stub(kind, bail))
     });
+    if ground.erms {
+        m.poison_to(counts.of_memory(kind));
+        pipe::tell_of_memory(&mut m, memory, |bail| {
+            Target::Address(counts.stub(kind, bail))
+        });
+    }
     m.finish()
 }

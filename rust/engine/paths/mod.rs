@@ -21,12 +21,14 @@
 //! declares exception entries for them when it is built.
 
 pub mod bails;
+pub mod memory;
 mod pipe;
 mod pipe_read;
 mod pipe_write;
 mod spare;
 
 use self::bails::{BailCounts, Exits};
+use self::memory::Memory;
 use super::specs::{self, layout, Reason};
 use super::x86::masm::{Masm, Profile};
 use super::Ground;
@@ -77,6 +79,8 @@ pub struct Instance {
     pub report_bails: bool,
     /// Where to count why calls are given back, by the stubs that [`bails::emit`] makes; `None`: it is not counted.
     pub bails: Option<BailCounts>,
+    /// What was seen of the process's memory.
+    pub memory: Memory,
 }
 
 /// A path that was made.

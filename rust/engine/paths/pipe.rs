@@ -12,9 +12,10 @@ use super::super::x86::buf::{Label, Target};
 use super::super::x86::door::Door;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{
-    Reg, COUNT, DEST, FD, FILE, LEFT, OWNER, PIPE, RESULT, RING, SOURCE, TASK, USER,
+    Reg, COUNT, DEST, FD, FILE, LEFT, LESS_ONE, OWNER, PIPE, RESULT, RING, SOURCE, TASK, USER,
 };
 use super::bails::{Exits, Guards};
+use super::memory::Memory;
 use super::{pipe_read, pipe_write, tail, Emitted, Instance, PathKind};
 
 /// In what `write` and `read` differ outside of their own guards and commits.
@@ -44,6 +45,10 @@ struct Places {
     tail_wake: Label,
     tail: Label,
     leave: Label,
+    /// More is asked for than may be copied from or to any memory.
+    long: Label,
+    /// It may be copied.
+    counted: Label,
 }
 
 /// The shared part of a path on a pipe.
@@ -73,6 +78,7 @@ impl<'a> Pipe<'a> {
         let exits = Exits {
             bail: m.label(),
             changed: m.label(),
+            memory: m.label(),
             bail_locked: m.label(),
             fault: m.label(),
         };
@@ -83,6 +89,8 @@ impl<'a> Pipe<'a> {
             tail_wake: m.label(),
             tail: m.label(),
             leave: m.label(),
+            long: m.label(),
+            counted: m.label(),
         };
         let guards = Guards::new(m, side.kind, instance.bails.as_ref(), &exits);
         Self {
@@ -117,6 +125,7 @@ impl<'a> Pipe<'a> {
             exits: Exits {
                 bail: m.address_of(exits.bail),
                 changed: m.address_of(exits.changed),
+                memory: m.address_of(exits.memory),
                 bail_locked: m.address_of(exits.bail_locked),
                 fault: m.address_of(exits.fault),
             },
@@ -179,21 +188,43 @@ impl<'a> Pipe<'a> {
         m.or64(Reg::Rax, field(PIPE, side.fasync));
         m.different(self.guards.of_three());
 
-        let max = if m.ground().erms {
-            k.page_size
+        let short = layout::COPY_MAX_SLOW as u64;
+        if m.ground().erms {
+            m.guard_count(COUNT, LESS_ONE, short, self.places.long.into());
+            m.place_as(self.places.counted, "counted");
         } else {
-            layout::COPY_MAX_SLOW as u64
-        };
-        m.guard_count(COUNT, Reg::Rax, max, self.bail(Bail::Count));
+            m.guard_count(COUNT, LESS_ONE, short, self.bail(Bail::Count));
+        }
         m.guard_user_buffer(
             USER,
-            Reg::Rax,
+            LESS_ONE,
             self.user_ptr_max,
             self.bail(Bail::KernelAddress),
         );
         m.clamp_user_pointer(USER, self.user_ptr_max);
         #[cfg(synthjit_forced_faults)]
         m.forced_faults(super::super::x86::forced::Place::BeforeLock);
+    }
+
+    /// A count that is not short: interrupts are off during the copy, so it takes memory that is known to be fast.
+    ///
+    /// ```c
+    ///     if (count > PAGE_SIZE) bail;
+    ///     if (current->mm->mm_lock_seq != memory.seen) bail;
+    /// ```
+    ///
+    /// `memory.seen` is 64 bits wide: what is no sequence number is never equal.
+    pub(super) fn long_count(&self, m: &mut Masm<'_>) {
+        if !m.ground().erms {
+            return;
+        }
+        let memory = self.instance.memory;
+        m.place_as(self.places.long, "long");
+        m.guard_less_one(LESS_ONE, self.known.page_size, self.bail(Bail::Count));
+        m.load_eax(memory.changes);
+        m.compare_at(Reg::Rax, memory.seen());
+        m.equal(self.places.counted);
+        m.go(self.guards.of_memory());
     }
 
     /// Takes the mutex, and has faults on user memory fail at once from here on: with interrupts off they could not be
@@ -259,10 +290,8 @@ impl<'a> Pipe<'a> {
         if let Some(hits) = self.instance.hits {
             m.count_own(hits);
         }
-        m.unlock(
-            field(PIPE, k.pipe_mutex_owner),
-            self.places.tail_unlock.into(),
-        );
+        m.unlock(field(PIPE, k.pipe_mutex_owner));
+        m.different(self.places.tail_unlock);
         // The unlock is a full barrier. It pairs with the one between a waiter's joining the list and its look at head and
         // tail (prepare_to_wait_event, poll_wait): either the waiter sees what was done here, or this sees the waiter.
         waiters(m);
@@ -290,8 +319,13 @@ impl<'a> Pipe<'a> {
         m.set(OWNER, self.instance.task);
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.zero();
-        m.unlock(field(PIPE, k.pipe_mutex_owner), places.contended.into());
+        m.unlock(field(PIPE, k.pipe_mutex_owner));
+        m.different_near(places.contended);
         m.place_as(exits.bail, "bail");
+        if !m.ground().erms {
+            // No guard leads there.
+            m.place(exits.memory);
+        }
         if !self.side.writes {
             m.restore(USER);
         }
@@ -306,21 +340,28 @@ impl<'a> Pipe<'a> {
         m.leave_kernel(&self.door);
         m.exit_to_stock();
 
+        if m.ground().erms {
+            m.place_as(exits.memory, "memory");
+            m.count_down(self.instance.memory.left());
+            m.different_near(exits.bail);
+        }
         m.place_as(exits.changed, "changed");
         self.arguments(m);
         m.call(m.ground().learn_thunk);
-        m.go(exits.bail);
+        m.go_near(exits.bail);
 
         m.place_as(places.contended, "contended");
         self.begin_tail(m, tail::UNLOCK | tail::NOTHING_ELSE);
-        self.finish_tail(m, exits.bail);
+        self.finish_tail(m);
+        m.go_near(exits.bail);
         m.place_as(places.tail_unlock, "tail_unlock");
         self.begin_tail(m, tail::UNLOCK);
-        m.go(places.tail);
+        m.go_near(places.tail);
         m.place_as(places.tail_wake, "tail_wake");
         self.begin_tail(m, 0);
         m.place_as(places.tail, "tail");
-        self.finish_tail(m, places.leave);
+        self.finish_tail(m);
+        m.go(places.leave);
     }
 
     /// The call's number and the descriptor, as the user gave them.
@@ -336,11 +377,10 @@ impl<'a> Pipe<'a> {
         m.set(SOURCE, u64::from(bits | side));
     }
 
-    fn finish_tail(&self, m: &mut Masm<'_>, next: Label) {
+    fn finish_tail(&self, m: &mut Masm<'_>) {
         m.copy_reg(DEST, PIPE);
         m.call(m.ground().tail_thunk);
         m.restore(SOURCE);
-        m.go(next);
     }
 }
 
@@ -358,6 +398,13 @@ pub(super) fn tell_of_three(
     m.compare_zero64(field(PIPE, side.fasync));
     m.different(stub(Bail::Sigio));
     m.go(stub(Bail::Watched));
+}
+
+/// What the guard of [`Pipe::long_count`] found; each has a stub at `stub`.
+pub(super) fn tell_of_memory(m: &mut Masm<'_>, memory: Memory, stub: impl Fn(Bail) -> Target) {
+    m.compare_zero32_at(memory.unsuited());
+    m.different(stub(Bail::DeviceMemory));
+    m.go(stub(Bail::MemoryChanged));
 }
 
 fn side(kind: PathKind, facts: &Facts) -> Side {

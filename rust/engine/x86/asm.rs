@@ -191,10 +191,10 @@ impl<'a> Asm<'a> {
         store64_imm: mov QWORD;
         /// `mov dword [m], imm`
         store32_imm: mov DWORD;
-        /// `cmp qword [m], imm`, the immediate sign-extended
-        cmp64_imm: cmp QWORD;
-        /// `cmp dword [m], imm`
-        cmp32_imm: cmp DWORD;
+        /// `cmp qword [m], imm`, the immediate sign-extended and 32 bits long
+        cmp64_imm32: cmp QWORD;
+        /// `cmp dword [m], imm`, the immediate 32 bits long
+        cmp32_imm32: cmp DWORD;
         /// `test dword [m], imm`
         test32_imm: test DWORD;
     }
@@ -300,6 +300,28 @@ impl<'a> Asm<'a> {
         }
     }
 
+    /// `cmp dword [m], imm`
+    pub fn cmp32_imm(&mut self, mem: Mem, imm: i32) {
+        match Self::short(mem, imm) {
+            Some([code, mem, offset, imm]) => self.buf.extend(&[code, mem, offset, imm]),
+            None => self.cmp32_imm32(mem, imm),
+        }
+    }
+
+    /// `cmp qword [m], imm`, the immediate sign-extended
+    pub fn cmp64_imm(&mut self, mem: Mem, imm: i32) {
+        match Self::short(mem, imm) {
+            Some([code, mem, offset, imm]) => self.buf.extend(&[0x48, code, mem, offset, imm]),
+            None => self.cmp64_imm32(mem, imm),
+        }
+    }
+
+    /// `cmp [m], imm` where offset and immediate are short.
+    fn short(mem: Mem, imm: i32) -> Option<[u8; 4]> {
+        let (offset, imm) = (i8::try_from(mem.offset).ok()?, i8::try_from(imm).ok()?);
+        Some([0x83, 0x78 | u8::from(mem.base), offset as u8, imm as u8])
+    }
+
     /// `mov rsp, imm64`
     pub fn set_rsp(&mut self, value: u64) {
         dynasm!(self.buf ; .arch x64 ; mov rsp, QWORD value as i64)
@@ -308,6 +330,12 @@ impl<'a> Asm<'a> {
     /// `mov rax, [address]`, the only register that a whole address can be given to
     pub fn load_rax_absolute(&mut self, address: u64) {
         dynasm!(self.buf ; .arch x64 ; .bytes &[0x48u8, 0xa1]);
+        self.buf.push_i64(address as i64);
+    }
+
+    /// `mov eax, [address]`, likewise; it clears the upper half
+    pub fn load_eax_absolute(&mut self, address: u64) {
+        self.buf.push(0xa1);
         self.buf.push_i64(address as i64);
     }
 
@@ -366,6 +394,16 @@ impl<'a> Asm<'a> {
         dynasm!(self.buf ; .arch x64 ; inc QWORD [=>target])
     }
 
+    /// `cmp dword [rip + target], 0`
+    pub fn cmp32_at_zero(&mut self, target: Target) {
+        dynasm!(self.buf ; .arch x64 ; cmp DWORD [=>target], DWORD 0)
+    }
+
+    /// `dec dword [rip + target]`
+    pub fn dec32_at(&mut self, target: Target) {
+        dynasm!(self.buf ; .arch x64 ; dec DWORD [=>target])
+    }
+
     /// `lock inc qword [rip + target]`
     pub fn lock_inc64_at(&mut self, target: Target) {
         dynasm!(self.buf ; .arch x64 ; lock inc QWORD [=>target])
@@ -379,6 +417,18 @@ impl<'a> Asm<'a> {
     /// `jmp target`
     pub fn jmp(&mut self, target: Target) {
         dynasm!(self.buf ; .arch x64 ; jmp =>target)
+    }
+
+    /// `jmp target`, at most 127 bytes away
+    pub fn jmp_near(&mut self, label: Label) {
+        let target = Target::Label(label);
+        dynasm!(self.buf ; .arch x64 ; jmp BYTE =>target)
+    }
+
+    /// `jne target`, at most 127 bytes away
+    pub fn jne_near(&mut self, label: Label) {
+        let target = Target::Label(label);
+        dynasm!(self.buf ; .arch x64 ; jne BYTE =>target)
     }
 
     /// `call target`

@@ -14,8 +14,12 @@ use super::super::specs::Reason;
 const LABELS: usize = 40;
 /// Most references to labels in one piece of code.
 const LINKS: usize = 64;
-/// Size of the distance field of every reference, in bytes.
+/// Size of the distance field of a reference, in bytes.
 const FIELD: usize = 4;
+/// The same of a near one.
+const NEAR: u8 = 1;
+/// What `dynasm!` calls a 1-byte distance relative to the end of the instruction.
+const RELATIVE_1: u8 = 0;
 /// What `dynasm!` calls a 4-byte distance relative to the end of the instruction.
 const RELATIVE_4: u8 = 2;
 /// The place of a label that has none.
@@ -67,9 +71,19 @@ impl From<Label> for Target {
 struct Link {
     /// Offset of the end of the instruction, from which the distance counts.
     end: u16,
-    /// How far the field lies before that.
+    /// How far the field lies before that. A near field is the last byte, so it lies one before.
     back: u8,
     label: Label,
+}
+
+/// Puts a distance into the byte at `field`.
+fn fill_near(out: &mut [u8], field: usize, distance: Option<i32>) -> Result<(), Reason> {
+    let near = distance.and_then(|distance| i8::try_from(distance).ok());
+    match (out.get_mut(field), near) {
+        (Some(byte), Some(near)) => *byte = near as u8,
+        _ => return Err(Reason::Layout),
+    }
+    Ok(())
 }
 
 /// Code on its way into a slice, to be run at `base`.
@@ -271,6 +285,10 @@ impl<'a> Buf<'a> {
                 NOWHERE => self.distance_in_row(*link),
                 _ => Some(i32::from(place).wrapping_sub(i32::from(link.end))),
             };
+            if link.back == NEAR {
+                fill_near(self.out, field, distance).map_err(|why| self.fault.unwrap_or(why))?;
+                continue;
+            }
             let bytes = self
                 .out
                 .get_mut(field..)
@@ -334,12 +352,15 @@ impl<'a> Buf<'a> {
         self.put(value.to_le_bytes());
     }
 
-    /// For `dynasm!`: the instruction that ends here refers to `target` in the 4 bytes that begin `field` bytes back.
+    /// For `dynasm!`: the instruction that ends here refers to `target` in the bytes that begin `field` bytes back. They are 4,
+    /// or one where `target` is near, which only a label can be.
     pub fn dynamic_reloc(&mut self, target: Target, offset: isize, field: u8, end: u8, kind: u8) {
-        if offset != 0 || end != 0 || kind != RELATIVE_4 {
+        let near = kind == RELATIVE_1;
+        if offset != 0 || end != 0 || !(near || kind == RELATIVE_4) {
             return self.fail(Reason::Layout);
         }
         match target {
+            Target::Address(_) if near => self.fail(Reason::Layout),
             Target::Label(label) => {
                 // CAST: see `finish`.
                 let link = Link {

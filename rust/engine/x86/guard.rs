@@ -6,7 +6,7 @@
 
 use super::super::specs::Reason;
 use super::asm::{Cond, Mem};
-use super::buf::Target;
+use super::buf::{Label, Target};
 use super::masm::{Field, Masm};
 use super::regs::{Reg, COUNT, LEFT, OWNER, ZERO};
 
@@ -15,6 +15,12 @@ impl Masm<'_> {
     pub fn go(&mut self, target: impl Into<Target>) {
         self.verb("go");
         self.asm.jmp(target.into());
+    }
+
+    /// To `label`, which is at most 127 bytes away: shorter.
+    pub fn go_near(&mut self, label: Label) {
+        self.verb("go_near");
+        self.asm.jmp_near(label);
     }
 
     /// To `target` if the last comparison said equal, or the last result was zero.
@@ -27,6 +33,12 @@ impl Masm<'_> {
     pub fn different(&mut self, target: impl Into<Target>) {
         self.verb("different");
         self.asm.jcc(Cond::NotEqual, target.into());
+    }
+
+    /// The same to `label`, which is at most 127 bytes away: shorter.
+    pub fn different_near(&mut self, label: Label) {
+        self.verb("different_near");
+        self.asm.jne_near(label);
     }
 
     /// To `target` if the last comparison said above.
@@ -70,11 +82,23 @@ impl Masm<'_> {
         self.asm.cmp64(reg, with);
     }
 
+    /// Compares 64 bits of `reg` with what is at a fixed address.
+    pub fn compare_at(&mut self, reg: Reg, address: u64) {
+        self.verb("compare_at");
+        self.asm.cmp64_at(reg, Target::Address(address));
+    }
+
     /// Compares 32 bits of `reg` with a field.
     pub fn compare32(&mut self, reg: Reg, with: Field) {
         self.verb("compare32");
         let mem = self.mem(with);
         self.asm.cmp32_mem(reg, mem);
+    }
+
+    /// Compares 32 bits at a fixed address with zero.
+    pub fn compare_zero32_at(&mut self, address: u64) {
+        self.verb("compare_zero32_at");
+        self.asm.cmp32_at_zero(Target::Address(address));
     }
 
     /// Compares a 64-bit field with zero.
@@ -149,8 +173,14 @@ impl Masm<'_> {
                 offset: -1,
             },
         );
+        self.guard_less_one(scratch, max, exit);
+    }
+
+    /// To `exit` if the count, of which `less_one` holds one less, is above `max`.
+    pub fn guard_less_one(&mut self, less_one: Reg, max: u64, exit: Target) {
+        self.verb("guard_less_one");
         let most = self.fits(max.wrapping_sub(1));
-        self.asm.cmp64_reg_imm(scratch, most);
+        self.asm.cmp64_reg_imm(less_one, most);
         self.asm.jcc(Cond::Above, exit);
     }
 
@@ -190,13 +220,12 @@ impl Masm<'_> {
         self.asm.jcc(Cond::NotEqual, exit);
     }
 
-    /// Gives a mutex back, or goes to `exit` if somebody waits for it. [`OWNER`] must hold the task and [`ZERO`] zero.
-    /// Releases, and orders what follows after all stores before: a full barrier.
-    pub fn unlock(&mut self, owner: Field, exit: Target) {
+    /// Gives a mutex back. The last comparison says different if somebody waits for it: then it is still held. [`OWNER`] must
+    /// hold the task and [`ZERO`] zero. Releases, and orders what follows after all stores before: a full barrier.
+    pub fn unlock(&mut self, owner: Field) {
         self.verb("unlock");
         let mem = self.mem(owner);
         self.asm.lock_cmpxchg64(mem, ZERO);
-        self.asm.jcc(Cond::NotEqual, exit);
     }
 
     /// Sets [`ZERO`].

@@ -40,6 +40,9 @@ pub const fn field(base: Reg, offset: u64) -> Field {
     Field { base, offset }
 }
 
+/// Most bytes that are filled within code.
+const POISONED: u64 = 64;
+
 /// What data in the code is noted as.
 pub const CONSTANT: &str = "constant";
 
@@ -108,6 +111,16 @@ impl<'a> Masm<'a> {
     #[cfg(synthjit_verbs)]
     pub fn verbs(&self) -> &Verbs {
         &self.verbs
+    }
+
+    /// Fills up to `address` with poison; code that is already beyond it has failed.
+    pub fn poison_to(&mut self, address: u64) {
+        match address.checked_sub(self.address()) {
+            Some(bytes) if bytes <= POISONED => {
+                (0..bytes).for_each(|_| self.asm.int3());
+            }
+            _ => self.asm.buf.fail(Reason::Layout),
+        }
     }
 
     /// Ends the code. Returns its length, or why there is none.
@@ -213,6 +226,12 @@ impl<'a> Masm<'a> {
     pub fn load_rax(&mut self, address: u64) {
         self.verb("load_rax");
         self.asm.load_rax_absolute(address);
+    }
+
+    /// Loads 32 bits from a fixed address into rax, zero-extended.
+    pub fn load_eax(&mut self, address: u64) {
+        self.verb("load_eax");
+        self.asm.load_eax_absolute(address);
     }
 
     /// Stores 64 bits.
@@ -447,6 +466,12 @@ impl<'a> Masm<'a> {
     pub fn count_shared(&mut self, counter: u64) {
         self.verb("count_shared");
         self.asm.lock_inc64_at(Target::Address(counter));
+    }
+
+    /// Takes one from a counter of this path alone; the last result was zero if it has come to an end.
+    pub fn count_down(&mut self, counter: u64) {
+        self.verb("count_down");
+        self.asm.dec32_at(Target::Address(counter));
     }
 
     /// Adds one to a counter of this path alone.

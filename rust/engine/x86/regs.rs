@@ -59,6 +59,8 @@ pub const DEST: Reg = Reg::Rdi;
 pub const USER: Reg = Reg::Rsi;
 /// The file, while it is checked.
 pub const FILE: Reg = Reg::Rdi;
+/// The count less one, while it is checked.
+pub const LESS_ONE: Reg = Reg::Rdi;
 /// The buffer in the pipe's ring.
 pub const RING: Reg = Reg::Rax;
 /// The `struct page` of a new buffer.

@@ -100,6 +100,7 @@ impl<'v> Names<'v> {
             let stub = |bail: &Bail| (counts.stub(kind, *bail), bail.name().to_owned());
             places.extend(bails.map(stub));
             places.insert(counts.of_three(kind), "of_three".to_owned());
+            places.insert(counts.of_memory(kind), "of_memory".to_owned());
         }
         let mut names = Self {
             values,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use synthjit_engine::paths::bails::BailCounts;
+use synthjit_engine::paths::memory::Memory;
 use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::x86::verbs::Verbs;
@@ -111,6 +112,10 @@ impl Values {
             hits: Some(self.get("hits")?).filter(|address| *address != 0),
             report_bails: is("report_bails")?,
             bails: self.counts()?,
+            memory: Memory {
+                changes: self.get("memory_changes")?,
+                noted: self.get("memory_noted")?,
+            },
         };
         let mut bytes = [0; layout::PATH_SLOT];
         let base = self.get("base")?;

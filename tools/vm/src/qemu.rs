@@ -270,6 +270,10 @@ fn arguments(
         );
         add(&["-drive", &drive]);
     }
+    if boot.root == Root::Memory {
+        // Memory of a device, for the tests of what paths do with it.
+        add(&["-device", "bochs-display,vgamem=4M,romfile="]);
+    }
     if boot.root == Root::Packages {
         // Its consoles are the kernel's and the test's.
         append.push_str(" systemd.show_status=no systemd.getty_auto=no");

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use synthjit_engine::paths::bails::BailCounts;
 use synthjit_engine::paths::PathKind;
 use synthjit_engine::specs::layout;
+use synthjit_engine::x86::buf::POISON;
 
 use crate::disasm::reachable;
 use crate::facts::{facts_of, ground, instance, Form, COUNTERS, PATH_BASE};
@@ -82,7 +83,9 @@ fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (B
             };
             let stubs = kind.spec().bails.iter();
             let mut entries: Vec<u64> = stubs.map(|bail| counts.stub(kind, *bail)).collect();
-            entries.push(counts.of_three(kind));
+            entries.extend([counts.of_three(kind), counts.of_memory(kind)]);
+            // Without fast string copies no guard looks at memory, so there are no stubs for it.
+            entries.retain(|at| bytes[(at - base) as usize] != POISON);
             reachable(bytes, base, &entries)
         }
     };
@@ -305,6 +308,7 @@ fn each_guard_counts_its_own_reason() {
             let expected = match bail {
                 Some(bail) => Some(bail.name()),
                 None if to == counts.of_three(kind) => Some("watched, observed, sigio"),
+                None if to == counts.of_memory(kind) => Some("device_memory, memory_changed"),
                 None => None,
             };
             let listed = name.split_once(": ").map(|(_, reasons)| reasons);

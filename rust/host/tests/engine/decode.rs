@@ -41,6 +41,7 @@ fn instances() -> impl Strategy<Value = Instance> {
             hits: hits.then_some(ground().bailouts + 64),
             report_bails,
             bails: None,
+            memory: instance().memory,
         },
     )
 }
@@ -90,7 +91,7 @@ fn counting_changes_where_guards_lead_and_nothing_else() {
         let mut exits = vec![plain.code.entry];
         let give_back = plain.code.exits;
         exits.extend([give_back.bail, give_back.bail_locked]);
-        exits.extend([give_back.changed, give_back.fault]);
+        exits.extend([give_back.changed, give_back.memory, give_back.fault]);
         let of_path =
             |image: &lawful::Image| reachable(&image.bytes[..layout::PATH_SLOT], PATH_BASE, &exits);
         let (plain, counting) = (of_path(&plain), of_path(&counting));

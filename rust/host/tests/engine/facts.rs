@@ -1,6 +1,7 @@
 //! Facts about kernels that do not exist but might: offsets as on a stock 7.3 or 7.2, addresses in the ranges where a kernel
 //! has them.
 
+use synthjit_engine::paths::memory::Memory;
 use synthjit_engine::paths::Instance;
 use synthjit_engine::specs::{Bail, Facts};
 use synthjit_engine::Ground;
@@ -94,6 +95,7 @@ fn common() -> Facts {
         task_syscw: 0xc98,
         task_rchar: 0xc80,
         task_syscr: 0xc90,
+        mm_lock_seq: 0x168,
         ..Facts::default()
     }
 }
@@ -125,6 +127,10 @@ pub fn instance() -> Instance {
         hits: None,
         report_bails: false,
         bails: None,
+        memory: Memory {
+            changes: CHANGES,
+            noted: MEMORY,
+        },
     }
 }
 
@@ -143,6 +149,10 @@ pub fn symbol(address: u64) -> Option<&'static str> {
         (ground.verw_sel, "verw_sel"),
         (ground.bailouts, "bailouts"),
         (HITS, "hits"),
+        (CHANGES, "mm_lock_seq"),
+        (MEMORY, "memory.seen"),
+        (MEMORY + 4, "memory.unsuited"),
+        (MEMORY + 8, "memory.left"),
         (instance.task, "task"),
         (instance.kernel_stack, "kernel_stack"),
         (instance.files + facts.files_fdt, "files.fdt"),
@@ -159,6 +169,12 @@ pub fn symbol(address: u64) -> Option<&'static str> {
 
 /// Where the examples count why calls are given back.
 pub const COUNTERS: u64 = 0xffff_ffff_c044_1000;
+
+/// Where the examples have the number of changes of the address space.
+const CHANGES: u64 = 0xffff_8881_0400_0168;
+
+/// Where the examples have what was seen of the process's memory.
+pub const MEMORY: u64 = 0xffff_ffff_c044_0080;
 
 /// Where the examples count hits.
 pub const HITS: u64 = 0xffff_ffff_c044_0040;

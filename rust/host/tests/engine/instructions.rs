@@ -189,6 +189,8 @@ const CASES: &[Case] = &[
     ("dec32", |s, o| s.dec32(o.mem), |o| format!("dec dword ptr {}", o.mem())),
     ("cmp64_imm", |s, o| s.cmp64_imm(o.mem, o.imm), |o| format!("cmp qword ptr {},{}", o.mem(), o.imm64())),
     ("cmp32_imm", |s, o| s.cmp32_imm(o.mem, o.imm), |o| format!("cmp dword ptr {},{}", o.mem(), o.imm32())),
+    ("cmp64_imm32", |s, o| s.cmp64_imm32(o.mem, o.imm), |o| format!("cmp qword ptr {},{}", o.mem(), o.imm64())),
+    ("cmp32_imm32", |s, o| s.cmp32_imm32(o.mem, o.imm), |o| format!("cmp dword ptr {},{}", o.mem(), o.imm32())),
     ("store64_imm", |s, o| s.store64_imm(o.mem, o.imm), |o| format!("mov qword ptr {},{}", o.mem(), o.imm64())),
     ("store32_imm", |s, o| s.store32_imm(o.mem, o.imm), |o| format!("mov dword ptr {},{}", o.mem(), o.imm32())),
     ("test32_imm", |s, o| s.test32_imm(o.mem, o.imm), |o| format!("test dword ptr {},{}", o.mem(), o.imm32())),
@@ -208,6 +210,8 @@ const CASES: &[Case] = &[
     ("sub64_at", |s, o| s.sub64_at(o.a, o.target()), |o| format!("sub {},[{}]", name(o.a, 64), hex(o.far))),
     ("add64_at", |s, o| s.add64_at(o.a, o.target()), |o| format!("add {},[{}]", name(o.a, 64), hex(o.far))),
     ("inc64_at", |s, o| s.inc64_at(o.target()), |o| format!("inc qword ptr [{}]", hex(o.far))),
+    ("dec32_at", |s, o| s.dec32_at(o.target()), |o| format!("dec dword ptr [{}]", hex(o.far))),
+    ("cmp32_at_zero", |s, o| s.cmp32_at_zero(o.target()), |o| format!("cmp dword ptr [{}],0", hex(o.far))),
     ("lock_inc64_at", |s, o| s.lock_inc64_at(o.target()), |o| format!("lock inc qword ptr [{}]", hex(o.far))),
     ("verw_at", |s, o| s.verw_at(o.target()), |o| format!("verw [{}]", hex(o.far))),
     ("jmp", |s, o| s.jmp(o.target()), |o| format!("jmp {}", hex(o.far))),
@@ -221,6 +225,7 @@ const CASES: &[Case] = &[
     ("set32", |s, o| s.set32(o.a, o.imm as u32), |o| format!("mov {},{}", name(o.a, 32), o.imm32())),
     ("set_rsp", |s, o| s.set_rsp(o.wide), |o| format!("mov rsp,{}", hex(o.wide))),
     ("load_rax_absolute", |s, o| s.load_rax_absolute(o.wide), |o| format!("mov rax,[{}]", hex(o.wide))),
+    ("load_eax_absolute", |s, o| s.load_eax_absolute(o.wide), |o| format!("mov eax,[{}]", hex(o.wide))),
     ("save_rsp_gs", |s, o| s.save_rsp_gs(o.imm), |o| format!("mov gs:[{}],rsp", o.imm64())),
     ("restore_rsp_gs", |s, o| s.restore_rsp_gs(o.imm), |o| format!("mov rsp,gs:[{}]", o.imm64())),
     ("save_rsp", |s, o| s.save_rsp(o.imm), |o| format!("mov [{}],rsp", o.imm64())),
@@ -257,7 +262,7 @@ fn methods() -> Vec<String> {
             .next()
             .map(str::to_owned)
     });
-    let helpers = ["new", "data64", "place", "jcc"];
+    let helpers = ["new", "data64", "place", "jcc", "jmp_near", "jne_near"];
     by_macro
         .chain(written)
         .filter(|name| !helpers.contains(&name.as_str()))
@@ -327,6 +332,35 @@ proptest! {
         let text = read(&out[..len]);
         prop_assert!(text.contains(&format!("ja {}", hex(BASE + len as u64))), "{}", text);
         prop_assert!(text.ends_with(&format!("jmp {}", hex(BASE + before as u64))), "{}", text);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Near labels lead where they were placed, or are refused.
+    #[test]
+    fn near_labels_are_near(between in 0..300usize) {
+        let mut out = [0; 512];
+        let mut asm = Asm::new(Buf::new(&mut out, BASE));
+        let (back, forward) = (asm.buf.label(), asm.buf.label());
+        asm.place(back);
+        asm.jne_near(forward);
+        (0..between).for_each(|_| asm.nop());
+        asm.jmp_near(back);
+        asm.place(forward);
+        match asm.buf.finish() {
+            Ok(len) => {
+                prop_assert_eq!(len, between + 4);
+                let text = read(&out[..len]);
+                prop_assert!(text.starts_with(&format!("jne {}", hex(BASE + len as u64))), "{}", text);
+                prop_assert!(text.ends_with(&format!("jmp {}", hex(BASE))), "{}", text);
+            }
+            Err(reason) => {
+                prop_assert_eq!(reason, Reason::Layout);
+                prop_assert!(between > 124, "{} bytes are not too far", between);
+            }
+        }
     }
 }
 

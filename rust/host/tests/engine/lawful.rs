@@ -9,6 +9,7 @@ use synthjit_engine::specs::{layout, Bail, Facts, Reason};
 use synthjit_engine::Ground;
 
 use crate::disasm::{reachable, rest_is_poison};
+use crate::facts::MEMORY;
 
 /// A path as it lies in memory.
 pub struct Image {
@@ -47,7 +48,14 @@ pub fn image(
         None => None,
         Some(counts) => {
             let mut out = [0; layout::STUB_SLOT];
-            let len = bails::emit(kind, facts, &counts, ground, &code, &mut out)?;
+            let len = bails::emit(
+                kind,
+                facts,
+                (&counts, instance.memory),
+                ground,
+                &code,
+                &mut out,
+            )?;
             bytes.extend(out);
             Some((counts, len))
         }
@@ -97,6 +105,9 @@ fn instructions(
                 ground.verw_sel,
                 base,
                 base + 8,
+                MEMORY,
+                MEMORY + 4,
+                MEMORY + 8,
             ];
             let counter = counters.is_some_and(|first| {
                 let offset = to.wrapping_sub(first);

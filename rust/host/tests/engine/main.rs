@@ -13,6 +13,7 @@ mod golden;
 mod instructions;
 mod lawful;
 mod machine;
+mod memory;
 mod model;
 mod oracle;
 mod pipes;

@@ -124,6 +124,26 @@ pub struct Around {
     /// What the descriptor leads to: nothing, another kind of file, the right one.
     pub file: File,
     pub direct: bool,
+    pub memory: Memory,
+}
+
+/// What was seen of the process's memory, and what it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub seen: Seen,
+    /// So many long calls are given back until one asks for a look.
+    pub left: u32,
+}
+
+/// What a path finds when it compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// All of it is ordinary.
+    Ordinary,
+    /// It was, before mappings changed.
+    Changed,
+    /// Some is a device's.
+    Device,
 }
 
 /// What a descriptor leads to.
@@ -145,7 +165,25 @@ impl Around {
             watched: false,
             file: File::Right,
             direct: false,
+            memory: Memory {
+                seen: Seen::Ordinary,
+                left: 1,
+            },
         }
+    }
+
+    /// True if a path comes to look at the memory for a call of that count, and does not find it ordinary.
+    pub fn minds_memory(&self, pipe: &Pipe, writes: bool, count: u64, limits: Limits) -> bool {
+        let sigio = if writes {
+            pipe.fasync_readers
+        } else {
+            pipe.fasync_writers
+        };
+        self.allows(writes, limits.exit_work)
+            && !sigio
+            && count > limits.short
+            && count <= limits.count
+            && self.memory.seen != Seen::Ordinary
     }
 
     /// True if a path finds that the descriptor is not what it was; exit work and user flags come first.
@@ -179,10 +217,11 @@ pub enum Must {
     },
 }
 
-/// Largest count that is copied.
+/// Largest count that is copied, and largest that is copied from or to any memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub count: u64,
+    pub short: u64,
     pub exit_work: u32,
 }
 
@@ -193,6 +232,7 @@ pub fn write(pipe: &Pipe, around: &Around, count: u64, data: &[u8], limits: Limi
     if !around.allows(true, limits.exit_work)
         || busy
         || !(1..=limits.count).contains(&count)
+        || around.minds_memory(pipe, true, count, limits)
         || data.len() < len
     {
         return Must::GiveBack;
@@ -231,7 +271,11 @@ pub fn write(pipe: &Pipe, around: &Around, count: u64, data: &[u8], limits: Limi
 /// What the path for `read` must do with `count` bytes, if `room` bytes of the user's buffer are accessible.
 pub fn read(pipe: &Pipe, around: &Around, count: u64, room: usize, limits: Limits) -> Must {
     let busy = pipe.owner != 0 || pipe.fasync_writers;
-    if !around.allows(false, limits.exit_work) || busy || !(1..=limits.count).contains(&count) {
+    if !around.allows(false, limits.exit_work)
+        || busy
+        || !(1..=limits.count).contains(&count)
+        || around.minds_memory(pipe, false, count, limits)
+    {
         return Must::GiveBack;
     }
     let Some(first) = pipe.buffers.first() else {

@@ -116,6 +116,7 @@ pub fn check_as(
         } else {
             layout::COPY_MAX_SLOW as u64
         },
+        short: layout::COPY_MAX_SLOW as u64,
         exit_work: world.facts.exit_work_mask as u32,
     };
     let writes = call.kind == PathKind::PipeWrite;
@@ -148,9 +149,15 @@ pub fn check_as(
     let same = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
     same("faults stay disabled", world.faults_enabled())?;
     let changed = around.shows_another_object(limits.exit_work);
+    let minds = around.minds_memory(pipe, writes, call.count, limits);
+    let asks = minds && around.memory.left == 1;
     same(
-        "whether the descriptor is looked at",
-        ran.outcome.learnt == u64::from(changed),
+        "whether the descriptor or memory is looked at",
+        ran.outcome.learnt == u64::from(changed || asks),
+    )?;
+    same(
+        "calls until memory is looked at",
+        world.left() == around.memory.left.wrapping_sub(u32::from(minds)),
     )?;
     same("a tail ran", ran.outcome.tails.is_empty())?;
     let now = world.pipe_now(pipe);

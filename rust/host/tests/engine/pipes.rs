@@ -9,7 +9,9 @@ use synthjit_engine::Ground;
 
 use crate::facts::Form;
 use crate::machine::{bytes, Hook, Left};
-use crate::model::{Around, Buffer, File, Pipe, Spare, CAN_MERGE, KEEP, PACKET, PAGE, POOL, WHOLE};
+use crate::model::{
+    Around, Buffer, File, Memory, Pipe, Seen, Spare, CAN_MERGE, KEEP, PACKET, PAGE, POOL, WHOLE,
+};
 use crate::oracle::{changed, check, check_as, pipe, Call, Place};
 use crate::world::{World, FD, PAGES, USER};
 
@@ -115,6 +117,13 @@ fn pipes(form: Form) -> impl Strategy<Value = Pipe> {
         )
 }
 
+fn memories() -> impl Strategy<Value = Memory> {
+    let seen =
+        prop_oneof![6 => Just(Seen::Ordinary), 1 => Just(Seen::Changed), 1 => Just(Seen::Device)];
+    let left = prop_oneof![2 => Just(1u32), 1 => Just(2), 1 => Just(0), 1 => any::<u32>()];
+    (seen, left).prop_map(|(seen, left)| Memory { seen, left })
+}
+
 fn arounds() -> impl Strategy<Value = Around> {
     let odd = (0..10u8, any::<u32>()).prop_map(|(what, n)| {
         let mut around = Around::quiet();
@@ -132,7 +141,8 @@ fn arounds() -> impl Strategy<Value = Around> {
         }
         around
     });
-    prop_oneof![3 => Just(Around::quiet()), 1 => odd]
+    let around = prop_oneof![3 => Just(Around::quiet()), 1 => odd];
+    (around, memories()).prop_map(|(around, memory)| Around { memory, ..around })
 }
 
 fn calls() -> impl Strategy<Value = Call> {
@@ -180,6 +190,7 @@ for_each_form! {
     spare_pages_suit
     a_fault_at_each_copy_gives_the_call_back
     slow_copies_are_short
+    short_copies_take_any_memory
     what_comes_late_is_left_to_the_tail
     waiters_at_a_failed_guard_are_woken
 }
@@ -266,6 +277,33 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
         ("negative count", Bail::Count, &PathKind::ALL, |_, _, c| {
             c.count = u64::MAX
         }),
+        (
+            "memory of a device",
+            Bail::DeviceMemory,
+            &PathKind::ALL,
+            |_, a, c| {
+                a.memory.seen = Seen::Device;
+                (c.count, c.place) = (65, Place::BeforeEnd(65));
+            },
+        ),
+        (
+            "memory of a device, not to be looked at yet",
+            Bail::DeviceMemory,
+            &PathKind::ALL,
+            |_, a, c| {
+                (a.memory.seen, a.memory.left) = (Seen::Device, 2);
+                (c.count, c.place) = (4096, Place::BeforeEnd(4096));
+            },
+        ),
+        (
+            "mappings that have changed",
+            Bail::MemoryChanged,
+            &PathKind::ALL,
+            |_, a, c| {
+                a.memory.seen = Seen::Changed;
+                (c.count, c.place) = (65, Place::BeforeEnd(65));
+            },
+        ),
         (
             "kernel address",
             Bail::KernelAddress,
@@ -609,6 +647,34 @@ pub fn slow_copies_are_short(form: Form) {
             };
             check(&world, &ground, &pipe, &Around::quiet(), &call).expect("as the model says");
             assert_eq!(changed(&world, &pipe), done, "{kind:?} {count}");
+        }
+    }
+}
+
+/// Counts up to the limit are done whatever memory the process has.
+pub fn short_copies_take_any_memory(form: Form) {
+    let world = World::new(form);
+    for (seen, count, done) in [
+        (Seen::Device, 64, true),
+        (Seen::Changed, 64, true),
+        (Seen::Device, 65, false),
+        (Seen::Changed, 65, false),
+        (Seen::Ordinary, 65, true),
+        (Seen::Ordinary, 4096, true),
+    ] {
+        for (kind, filled) in [(PathKind::PipeWrite, 0), (PathKind::PipeRead, count as u32)] {
+            let around = Around {
+                memory: Memory { seen, left: 1 },
+                ..Around::quiet()
+            };
+            let pipe = pipe(form, filled);
+            let call = Call {
+                kind,
+                count,
+                place: Place::BeforeEnd(count as usize),
+            };
+            check(&world, &world.ground, &pipe, &around, &call).expect("as the model says");
+            assert_eq!(changed(&world, &pipe), done, "{kind:?} {seen:?} {count}");
         }
     }
 }

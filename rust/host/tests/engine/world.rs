@@ -1,6 +1,7 @@
 //! Fake kernel objects, laid out as the facts say, and user memory.
 
 use synthjit_engine::paths::bails::{self, BailCounts};
+use synthjit_engine::paths::memory::{Memory, Seen};
 use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Bail, Facts, Reason};
 use synthjit_engine::x86::masm::Profile;
@@ -11,7 +12,7 @@ use crate::machine::{
     bytes, load32, load64, memory, protect, store, store32, store64, Hook, Left, Machine, Outcome,
     Regs,
 };
-use crate::model::{Around, Buffer, File, Page, Pipe, Spare, PAGE, POOL};
+use crate::model::{self, Around, Buffer, File, Page, Pipe, Spare, PAGE, POOL};
 
 /// Number of pages of the fake memory.
 pub const PAGES: usize = 16;
@@ -28,6 +29,7 @@ const ARRAY: u64 = 0x2200;
 const FILE: u64 = 0x2800;
 const PIPE: u64 = 0x3000;
 const FSNOTIFY: u64 = 0x3800;
+const CHANGES: u64 = 0x3900;
 const RING: u64 = 0x4000;
 const STACK: u64 = 0x8000;
 const STACK_TOP: u64 = 0xe008;
@@ -106,7 +108,21 @@ impl World {
             hits: None,
             report_bails: false,
             bails: None,
+            memory: self.memory(),
         }
+    }
+
+    /// Where it is noted what was seen of the memory.
+    fn memory(&self) -> Memory {
+        Memory {
+            changes: self.heap + CHANGES,
+            noted: self.machine.counters + 128,
+        }
+    }
+
+    /// How many long calls are given back until one asks for a look at the memory.
+    pub fn left(&self) -> u32 {
+        load32(self.memory().noted + 8)
     }
 
     /// Address of the pipe.
@@ -165,7 +181,8 @@ impl World {
         self.machine.install(slot, &out);
         if let Some(counts) = &instance.bails {
             let mut out = [0; layout::STUB_SLOT];
-            bails::emit(kind, facts, counts, ground, &code, &mut out)?;
+            let counted = (counts, instance.memory);
+            bails::emit(kind, facts, counted, ground, &code, &mut out)?;
             self.machine.install(counts.stubs, &out);
         }
         Ok(code)
@@ -207,7 +224,24 @@ impl World {
             },
         );
         store64(file + f.file_private_data, at);
+        self.set_memory(&around.memory);
         self.set_pipe(at, pipe);
+    }
+
+    fn set_memory(&self, memory: &model::Memory) {
+        const NOW: u32 = 0xffff_fffe;
+        let to = self.memory();
+        store32(to.changes, NOW);
+        let seen = Seen::NEVER.looked(
+            0,
+            match memory.seen {
+                model::Seen::Ordinary => Some(NOW),
+                model::Seen::Changed => Some(NOW - 2),
+                model::Seen::Device => None,
+            },
+        );
+        store64(to.noted, seen.word);
+        store32(to.noted + 8, memory.left);
     }
 
     fn set_pipe(&self, at: u64, pipe: &Pipe) {

@@ -17,6 +17,7 @@ mod fault;
 mod hosts;
 mod left_out;
 mod lengths;
+mod memory;
 mod module;
 mod names;
 mod perf;
@@ -81,6 +82,7 @@ const AREAS: &[&[Test]] = &[
     bail_ends::TESTS,
     bail_buffers::TESTS,
     bail_why::TESTS,
+    memory::TESTS,
     fault::TESTS,
     calls::TESTS,
     regs::TESTS,

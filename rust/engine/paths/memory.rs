@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a long copy rests on: that the process's memory is fast.
+//!
+//! Interrupts are off during a copy. From or to a device each access may take a microsecond, so a path copies more than
+//! `COPY_MAX_SLOW` bytes only while all memory of the process is known to be ordinary. Whether it is takes a look at each
+//! mapping, which the process makes in its own context; the path compares the number of changes of the address space since.
+
+/// Looks that come further apart than this, in milliseconds, are not counted.
+pub const SPACED_MS: u64 = 10;
+/// How far looks that come closer may get ahead of that, in milliseconds; after that the next waits for [`SKIPPED`] calls.
+pub const AHEAD_MS: u64 = 320;
+/// Long calls that are given back before memory is looked at again which was looked at too often, or was found to be unsuited: so
+/// many that a look at the most mappings costs them little.
+pub const SKIPPED: u32 = 2048;
+/// Most mappings that are looked at; a process with more copies short counts only.
+pub const MOST_MAPPINGS: u32 = 512;
+
+/// Where a path finds what it compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Address of the number of changes of the address space, 32 bits.
+    pub changes: u64,
+    /// Address of what was seen: `struct synthjit_memory` of `rust/glue/synthjit.h`.
+    pub noted: u64,
+}
+
+impl Memory {
+    /// Address of what was seen, 64 bits: the sequence number with the upper half zero, or something else.
+    pub(super) const fn seen(self) -> u64 {
+        self.noted
+    }
+
+    /// Address of the upper half, which is not zero if memory is unsuited.
+    pub(super) const fn unsuited(self) -> u64 {
+        self.noted.wrapping_add(4)
+    }
+
+    /// Address of how many long calls are given back until one asks for a look, 32 bits.
+    pub(super) const fn left(self) -> u64 {
+        self.noted.wrapping_add(8)
+    }
+}
+
+/// What the last look at a process's memory found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// As a path compares it.
+    pub word: u64,
+    /// As a path counts it down.
+    pub left: u32,
+    /// When the next look would come if all came [`SPACED_MS`] apart, in milliseconds since boot.
+    due: u64,
+}
+
+impl Seen {
+    /// Nobody has looked: the first long call asks.
+    pub const NEVER: Self = Self {
+        word: Self::UNKNOWN,
+        left: 1,
+        due: 0,
+    };
+
+    /// The number of changes is even whenever nobody changes mappings, so it is never this.
+    const UNKNOWN: u64 = 1;
+    const UNSUITED: u64 = 1 << 32;
+
+    /// After a look at `now`, which found the memory ordinary at this number of changes, or not.
+    #[must_use]
+    pub fn looked(self, now: u64, ordinary: Option<u32>) -> Self {
+        let latest = now.saturating_add(AHEAD_MS);
+        let due = self.due.clamp(now, latest).saturating_add(SPACED_MS);
+        Self {
+            word: ordinary.map_or(Self::UNSUITED, u64::from),
+            left: match ordinary {
+                Some(_) if due <= latest => 1,
+                _ => SKIPPED,
+            },
+            due,
+        }
+    }
+
+    /// It may be shared by now, which changes no mapping.
+    #[must_use]
+    pub fn forgotten(self) -> Self {
+        Self {
+            word: Self::UNKNOWN,
+            ..self
+        }
+    }
+}
