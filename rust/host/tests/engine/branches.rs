@@ -89,6 +89,11 @@ fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (B
             reachable(bytes, base, &entries)
         }
     };
+    // Without fast string copies a path has the same branches but for those that look at memory; they would be numbered otherwise.
+    let looks = |i: &Instruction| i.mnemonic() == Mnemonic::Dec && i.is_ip_rel_memory_operand();
+    if matches!(slot, Slot::Path(_)) && !code.values().any(looks) {
+        return BTreeMap::new();
+    }
     let conditional = code
         .values()
         .filter(|i| i.flow_control() == FlowControl::ConditionalBranch);
