@@ -33,6 +33,7 @@ mod starved;
 mod step;
 mod switch;
 pub mod synthctl;
+mod tail;
 mod task;
 mod task_life;
 mod told;
@@ -156,7 +157,7 @@ pub struct Args {
     /// Look through the kernel's page tables, with the module of tests/kmod
     #[arg(long)]
     page_tables: bool,
-    /// Try to put kprobes and breakpoints into generated code, with the module of tests/kmod
+    /// Try to put kprobes and breakpoints into generated code, and look at its tails, with modules of tests/kmod
     #[arg(long)]
     probes: bool,
     /// Patch kernel text beside a spinning process, with the modules of tests/kmod
@@ -227,7 +228,7 @@ pub fn main(args: &Args) -> i32 {
     let areas: &[&[Test]] = match (&args.refused, &args.left_out) {
         _ if args.faults => &[recover::TESTS],
         _ if args.page_tables => &[wx::TESTS],
-        _ if args.probes => &[probes::TESTS],
+        _ if args.probes => &[probes::TESTS, tail::TESTS],
         _ if args.patches => &[unseen::TOGGLED],
         _ if args.hosts => hosts::AREAS,
         (Some(_), _) if args.synthctl => &[synthctl::refused::TESTS],

@@ -257,7 +257,7 @@ fn disasm_fits_80_columns() {
         text.lines().all(|line| line.chars().count() <= 80),
         "{text}"
     );
-    assert!(text.starts_with("pipe_read of descriptor 0 of process 100, 857 bytes at 0xffffffffc0414000\nuser_ptr_max: 0x"), "{text}");
+    assert!(text.starts_with("pipe_read of descriptor 0 of process 100, 861 bytes at 0xffffffffc0414000\nuser_ptr_max: 0x"), "{text}");
     expect(
         &machine,
         &["disasm", "100", "0", "--call", "write"],
