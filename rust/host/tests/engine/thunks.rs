@@ -105,17 +105,15 @@ const GENERAL: [Register; 16] = [
     Register::R15,
 ];
 
-/// What the C calling convention lets a function change.
-const CALLER_SAVED: [Register; 9] = [
-    Register::RAX,
-    Register::RCX,
-    Register::RDX,
-    Register::RSI,
-    Register::RDI,
-    Register::R8,
-    Register::R9,
-    Register::R10,
-    Register::R11,
+/// What the C calling convention has a function keep.
+const KEPT: [Register; 7] = [
+    Register::RBX,
+    Register::RSP,
+    Register::RBP,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
 ];
 
 struct State {
@@ -177,20 +175,20 @@ impl State {
         if !extra.is_empty() {
             return Err(format!("calls {to:#x} with {extra:x?}"));
         }
-        let lost = if to == thunk.function {
+        let is_lost = if to == thunk.function {
             for (register, value) in thunk.arguments {
                 if self.get(*register) != *value {
                     let found = self.get(*register);
                     return Err(format!("{register:?} is {found:?}, not {value:?}"));
                 }
             }
-            &CALLER_SAVED[..]
+            |register: &Register| !KEPT.contains(register)
         } else {
             // arch/x86/entry/entry_64.S, clear_bhb_loop; arch/x86/lib/retpoline.S.
-            &CALLER_SAVED[..2]
+            |register: &Register| [Register::RAX, Register::RCX].contains(register)
         };
-        for register in lost {
-            self.set(*register, Value::Left);
+        for register in GENERAL.into_iter().filter(is_lost) {
+            self.set(register, Value::Left);
         }
         Ok(())
     }

@@ -57,11 +57,8 @@ fn places() -> Res<Places> {
 }
 
 fn no_kprobe_in_generated_code(lab: &Lab) -> Res {
-    let Places {
-        arena: (start, end),
-        thunks,
-        ordinary,
-    } = places()?;
+    let places = places()?;
+    let ((start, end), ordinary) = (places.arena, places.ordinary);
     // Otherwise nothing would be said by what follows.
     same!(
         asked(ordinary, ordinary + 1, 1)?,
@@ -72,7 +69,7 @@ fn no_kprobe_in_generated_code(lab: &Lab) -> Res {
     let _rig = lab.rig()?;
     for (start, end, step) in [(start, end, 64), (start + 1, end, 13)]
         .into_iter()
-        .chain(thunks.map(|thunk| (thunk, thunk + THUNK, 1)))
+        .chain(places.thunks.map(|thunk| (thunk, thunk + THUNK, 1)))
     {
         let all = (end - start).div_ceil(step);
         same!(
@@ -100,18 +97,15 @@ fn breakpoint(address: u64) -> Result<(), Errno> {
 }
 
 fn no_breakpoint_in_generated_code(lab: &Lab) -> Res {
-    let Places {
-        arena: (start, end),
-        thunks,
-        ordinary,
-    } = places()?;
+    let places = places()?;
     same!(
-        breakpoint(ordinary),
+        breakpoint(places.ordinary),
         Ok(()),
         "a breakpoint in an ordinary function"
     );
     let _rig = lab.rig()?;
-    for address in (start..end).step_by(13).chain(thunks) {
+    let arena = (places.arena.0..places.arena.1).step_by(13);
+    for address in arena.chain(places.thunks) {
         same!(
             breakpoint(address),
             Err(Errno::EINVAL),

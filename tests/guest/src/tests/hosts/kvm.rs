@@ -256,13 +256,7 @@ fn is_there_before_the_module(lab: &Lab) -> Res {
     let mut guest = host(None)?;
     guest.goes_on(10)?;
     for _ in 0..4 {
-        same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
-        crate::tests::load_if_missing().map_err(Stop::Fail)?;
-        same!(
-            sysfs::get("platform/trap_vector")?,
-            "available",
-            "what the platform says"
-        );
+        load_anew()?;
         sysfs::set("profile", "1")?;
         let traffic = Traffic::start(lab, None)?;
         guest.goes_on(10)?;

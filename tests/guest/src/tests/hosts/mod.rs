@@ -8,6 +8,20 @@ pub mod traffic;
 mod user_return;
 mod vm;
 
+use super::lab::{Res, Stop};
 use super::Test;
+use crate::{same, sys, sysfs};
 
 pub const AREAS: &[&[Test]] = &[kvm::TESTS, user_return::TESTS, nohz::TESTS];
+
+/// The module goes and comes back, and finds the machine good.
+fn load_anew() -> Res {
+    same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
+    super::load_if_missing().map_err(Stop::Fail)?;
+    same!(
+        sysfs::get("platform/trap_vector")?,
+        "available",
+        "what the platform says"
+    );
+    Ok(())
+}

@@ -136,13 +136,7 @@ fn loaded_while_a_guest_has_the_cpu(lab: &Lab) -> Res {
     let mut guest = guest(None)?;
     for _ in 0..20 {
         guest.goes_on(20)?;
-        same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
-        crate::tests::load_if_missing().map_err(Stop::Fail)?;
-        same!(
-            sysfs::get("platform/trap_vector")?,
-            "available",
-            "what the platform says"
-        );
+        load_anew()?;
     }
     sysfs::set("profile", "1")?;
     let traffic = Traffic::start(lab, None)?;
