@@ -1,6 +1,7 @@
 //! kvm_amd beside attached processes, on QEMU's SVM. What is looked at in `MSR_LSTAR` meanwhile: `tests/kmod/synthjit_lstar/look.c`.
 
 use super::beside::{self, Guest, Run};
+use super::load_anew;
 use super::lstar::Lstar;
 use super::traffic::{pin, run_first, Traffic, SOON};
 use super::vm::Vm;

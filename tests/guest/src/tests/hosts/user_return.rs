@@ -1,12 +1,13 @@
 //! What KVM does to `MSR_LSTAR` on Intel's processors, acted by `tests/kmod/synthjit_lstar/guest.c`, beside attached processes.
 
 use super::beside::{self, Guest, Run};
+use super::load_anew;
 use super::lstar::{run_acted_guest, Lstar};
 use super::traffic::{pin, Traffic, SOON};
 use crate::proc::{Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::lab::{Lab, Res, Stop};
+use crate::tests::lab::{Lab, Res};
 use crate::torture::abuse::hotplug::others;
 use crate::{area, ensure, same, skip};
 use std::time::Duration;
