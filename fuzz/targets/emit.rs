@@ -81,6 +81,7 @@ fuzz_target!(|input: Input| {
         erms,
         ..ground()
     };
+    let mut counts = instance().counts;
     if let Some(distances) = input.thunks {
         let places = distances.map(|d| outside(base, d, layout::PATH_SLOT));
         [
@@ -88,18 +89,21 @@ fuzz_target!(|input: Input| {
             ground.tail_thunk,
             ground.learn_thunk,
             ground.bail_thunk,
-            ground.bailouts,
+            counts.0,
         ] = places;
     }
-    let mut instance = instance();
-    if let Some((fd, task, kernel_stack, files, file_mode, [hits, report_bails])) = input.instance {
+    let mut instance = Instance {
+        counts,
+        ..instance()
+    };
+    if let Some((fd, task, kernel_stack, files, file_mode, report_bails)) = input.instance {
         instance = Instance {
             fd,
             task,
             kernel_stack,
             files,
             file_mode,
-            hits: hits.then_some(ground.bailouts.wrapping_add(64)),
+            counts,
             report_bails,
             bails: None,
             memory: instance.memory,
@@ -108,7 +112,7 @@ fuzz_target!(|input: Input| {
     match input.plan {
         None => {
             let kind = PathKind::ALL[usize::from(!input.write)];
-            let counters = input.counting.then(|| ground.bailouts.wrapping_add(4096));
+            let counters = input.counting.then(|| counts.0.wrapping_add(4096));
             if let Ok(image) = lawful::image(kind, &facts, &instance, counters, &ground, base) {
                 lawful::path(&image, base, &ground);
             }
@@ -118,14 +122,14 @@ fuzz_target!(|input: Input| {
             let all = write.iter().chain(&read);
             let targets: Vec<u64> = all.filter_map(|e| e.target).collect();
             let plan = VectorPlan {
-                learn: plan.learn,
+                learn: plan.learn, budget: counts.0,
                 write: &write,
                 read: &read,
             };
             let mut out = [0; layout::VECTOR_SLOT];
             let stack = instance.kernel_stack;
             if let Ok(len) = vector::emit(&plan, &facts, &ground, base, stack, &mut out) {
-                lawful::vector(&out, base, len, &ground, &targets);
+                lawful::vector(&out, base, len, &ground, counts.0, &targets);
             }
         }
     }

@@ -14,14 +14,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod admit;
 pub mod arena;
 pub mod backoff;
+pub mod negative;
 pub mod paths;
 pub mod specs;
 pub mod state;
 pub mod text;
 pub mod vector;
+pub mod worth;
 pub mod x86;
 
 /// Facts about the machine that belong to no path. Addresses are of the running kernel.
@@ -42,11 +45,9 @@ pub struct Ground {
     pub tail_thunk: u64,
     /// Called for a descriptor that is not in the vector; changes no register and must not rely on the stack's alignment.
     pub learn_thunk: u64,
-    /// Called instead of counting by a path that gives a call back, while somebody wants to hear of each; counts, changes no
+    /// Called by a path that gives a call back, while somebody wants to hear of each; changes no
     /// register and must not rely on the stack's alignment.
     pub bail_thunk: u64,
     /// The operand of `verw`.
     pub verw_sel: u64,
-    /// The 64-bit counter of calls that a path gave back.
-    pub bailouts: u64,
 }

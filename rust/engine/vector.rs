@@ -2,12 +2,15 @@
 
 //! The trap vector of a process: where LSTAR points while the process runs.
 //!
-//! It tells the calls that have a path from all others by comparing registers, writes no memory, and jumps. What it may
-//! cost is fixed: a call without paths pays at most [`OTHER_CALL`] instructions, a descriptor without a path at most
-//! [`OTHER_DESCRIPTOR`] once it is known. Few descriptors are compared one by one, paths first. More are found by halving:
-//! the numbers from zero upwards are intervals with one target each, and every level of the search costs two instructions.
-//! Only where that takes too many levels or bytes does the price rise: then paths are compared one by one and all others
-//! are looked up in a bit map.
+//! It tells the calls that have a path from all others by comparing registers, and jumps. What it may cost is fixed: a call
+//! without paths pays at most [`OTHER_CALL`] instructions, a descriptor without a path at most [`OTHER_DESCRIPTOR`] once it is
+//! known. Few descriptors are compared one by one, paths first. More are found by halving: the numbers from zero upwards are
+//! intervals with one target each. Only where that takes too many levels or bytes does the price rise: then paths are compared
+//! one by one and all others are looked up in a bit map.
+//!
+//! Reads and writes that it does not lead to a path are counted down from a budget, and reported when that is used up
+//! ([`super::worth`]): a vector that is in vain goes. Numbers above [`MOST_FD`] are such calls, whatever the kernel makes of their
+//! lower half: nothing is ever learnt of them.
 
 use super::specs::{layout, pipe_read, pipe_write, Facts, Reason};
 use super::x86::buf::{Label, Target};
@@ -19,10 +22,14 @@ use super::Ground;
 /// Most instructions before the stock entry for a call without paths.
 pub const OTHER_CALL: usize = 6;
 /// Most instructions before the stock entry for a descriptor that is known to have no path, or for any without a path if
-/// the vector does not learn; unless there are many.
+/// the vector does not learn, the two that count it included; unless more than three are known of a call.
 pub const OTHER_DESCRIPTOR: usize = 12;
-/// Most intervals that are told apart within [`OTHER_DESCRIPTOR`]: four levels of two instructions, after at most four.
+/// Instructions that count a call and go on to the stock entry.
+const COUNTED: usize = 2;
+/// Most intervals that are told apart.
 const INTERVALS: usize = 16;
+/// Largest number of a descriptor that is learnt.
+pub const MOST_FD: u32 = u32::MAX >> 2;
 
 const _: () = assert!(pipe_read::SPEC.syscall == 0 && pipe_write::SPEC.syscall == 1);
 
@@ -35,11 +42,19 @@ pub struct Entry {
     pub target: Option<u64>,
 }
 
+impl Entry {
+    fn has_path(&self) -> bool {
+        self.target.is_some()
+    }
+}
+
 /// What a vector is to do. Each descriptor may be in each list once, in any order.
 #[derive(Clone, Copy, Debug)]
 pub struct VectorPlan<'a> {
-    /// Descriptors that are not listed are reported by the learn thunk; otherwise they are left to the stock entry.
+    /// Descriptors that are not listed are reported by the learn thunk; otherwise they count as those without a path.
     pub learn: bool,
+    /// Address of the 32-bit budget of calls without a path.
+    pub budget: u64,
     /// For `write`.
     pub write: &'a [Entry],
     /// For `read`.
@@ -125,17 +140,12 @@ fn emit_in(
     kernel_stack: u64,
 ) -> Result<(), Reason> {
     let ground = m.ground();
-    let (read, learn) = (m.label(), m.label());
+    let (read, learn, missed, report) = (m.label(), m.label(), m.label(), m.label());
     let stock = m.stock_entry();
-    let unknown = if plan.learn {
-        Target::Label(learn)
-    } else {
-        stock
-    };
     let choose = |call| Choose {
         shape,
-        stock,
-        unknown,
+        missed: missed.into(),
+        unknown: if plan.learn { learn } else { missed }.into(),
         call,
         spent: Door::arrival(ground).saturating_add(3),
     };
@@ -152,21 +162,29 @@ fn emit_in(
     choose(write_call).emit(m, plan.write)?;
     m.place(read);
     choose(read_call).emit(m, plan.read)?;
+
+    let door = Door::new(facts, kernel_stack);
     if plan.learn {
-        let door = Door::new(facts, kernel_stack);
         m.place(learn);
-        m.enter_kernel(&door);
-        m.call(ground.learn_thunk);
-        m.leave_kernel(&door);
-        m.exit_to_stock();
+        m.compare_constant(FD, u64::from(MOST_FD));
+        m.below_or_equal(report);
     }
+    m.place(missed);
+    m.spend(plan.budget);
+    m.not_negative(stock);
+    m.place(report);
+    m.enter_kernel(&door);
+    m.call(ground.learn_thunk);
+    m.leave_kernel(&door);
+    m.exit_to_stock();
     Ok(())
 }
 
 /// Tells the descriptors of one call apart.
 struct Choose {
     shape: Shape,
-    stock: Target,
+    /// Where descriptors go that have no path.
+    missed: Target,
     /// Where descriptors go that are in no list.
     unknown: Target,
     /// The call's number, which is in rax.
@@ -177,35 +195,54 @@ struct Choose {
 
 impl Choose {
     fn emit(&self, m: &mut Masm<'_>, entries: &[Entry]) -> Result<(), Reason> {
-        // Two for each descriptor, and the jump behind them if that leads to the stock entry too.
-        let listed = entries
-            .iter()
-            .filter(|e| self.matters(e))
-            .fold(0, |n: usize, _| n.saturating_add(1));
-        let last = usize::from(self.unknown == self.stock);
-        let one_by_one = listed
-            .saturating_mul(2)
-            .saturating_add(self.spent)
-            .saturating_add(last);
-        if one_by_one <= OTHER_DESCRIPTOR {
-            self.one_by_one(m, entries.iter().filter(|e| e.target.is_some()));
-            self.one_by_one(
-                m,
-                entries
-                    .iter()
-                    .filter(|e| e.target.is_none() && self.matters(e)),
-            );
+        let count = |which: fn(&Entry) -> bool| {
+            let listed = entries.iter().filter(|e| self.matters(e) && which(e));
+            listed.fold(0usize, |n, _| n.saturating_add(2))
+        };
+        let (paths, others) = (count(|e| e.target.is_some()), count(|e| e.target.is_none()));
+        let room = OTHER_DESCRIPTOR
+            .saturating_sub(self.spent)
+            .saturating_sub(COUNTED);
+        // The jump behind them counts if that leads to where the price is fixed too.
+        let last = usize::from(self.unknown == self.missed);
+        if paths.saturating_add(others).saturating_add(last) <= room {
+            self.one_by_one(m, entries, Entry::has_path);
+            self.one_by_one(m, entries, |e| !e.has_path());
             m.go(self.unknown);
-        } else if self.shape == Shape::Small {
-            self.by_map(m, entries);
-        } else {
-            self.halve(m, self.intervals(entries)?.all());
+            return Ok(());
         }
-        Ok(())
+        if self.shape == Shape::Small {
+            self.by_map(m, entries);
+            return Ok(());
+        }
+        let fits = |intervals: &Intervals, before: usize| {
+            before.saturating_add(self.price(intervals.all())) <= room
+        };
+        if let Some(rest) = self.intervals(entries, |e| !e.has_path()) {
+            if fits(&rest, paths) {
+                self.one_by_one(m, entries, Entry::has_path);
+                self.halve(m, rest.all());
+                return Ok(());
+            }
+        }
+        if let Some(all) = self.intervals(entries, |_| true) {
+            if fits(&all, 0) {
+                self.halve(m, all.all());
+                return Ok(());
+            }
+        }
+        if let Some(rest) = self.intervals(entries, Entry::has_path) {
+            if fits(&rest, others) {
+                self.one_by_one(m, entries, |e| !e.has_path());
+                self.halve(m, rest.all());
+                return Ok(());
+            }
+        }
+        Err(Reason::TooManyDescriptors)
     }
 
     fn target(&self, entry: &Entry) -> Target {
-        entry.target.map_or(self.stock, Target::Address)
+        entry.target.map_or(self.missed, Target::Address)
     }
 
     /// False if a descriptor goes where those go that are in no list.
@@ -213,8 +250,8 @@ impl Choose {
         self.target(entry) != self.unknown
     }
 
-    fn one_by_one<'e>(&self, m: &mut Masm<'_>, entries: impl Iterator<Item = &'e Entry>) {
-        for entry in entries {
+    fn one_by_one(&self, m: &mut Masm<'_>, entries: &[Entry], which: impl Fn(&Entry) -> bool) {
+        for entry in entries.iter().filter(|e| self.matters(e) && which(e)) {
             m.compare_constant(FD, u64::from(entry.fd));
             m.equal(self.target(entry));
         }
@@ -222,61 +259,147 @@ impl Choose {
 
     /// Paths one by one, then a map of the small numbers without a path.
     fn by_map(&self, m: &mut Masm<'_>, entries: &[Entry]) {
-        self.one_by_one(m, entries.iter().filter(|e| e.target.is_some()));
-        let others = || {
-            entries
-                .iter()
-                .filter(|e| e.target.is_none() && self.matters(e))
-        };
-        self.one_by_one(m, others().filter(|e| e.fd >= u64::BITS));
-        let map = others().fold(0, |map: u64, e| map | 1u64.checked_shl(e.fd).unwrap_or(0));
+        let small = |e: &Entry| e.fd < u64::BITS;
+        self.one_by_one(m, entries, Entry::has_path);
+        self.one_by_one(m, entries, |e| !e.has_path() && !small(e));
+        let others = entries
+            .iter()
+            .filter(|e| !e.has_path() && small(e) && self.matters(e));
+        let map = others.fold(0, |map: u64, e| map | 1u64.checked_shl(e.fd).unwrap_or(0));
         if map != 0 {
             m.compare_constant(FD, u64::from(u64::BITS));
             m.above_or_equal(self.unknown);
-            m.in_map(map, FD, RESULT, self.call, self.stock);
+            m.in_map(map, FD, RESULT, self.call, self.missed);
         }
         m.go(self.unknown);
     }
 
-    fn intervals(&self, entries: &[Entry]) -> Result<Intervals, Reason> {
+    /// `None`: they are too many.
+    fn intervals(&self, entries: &[Entry], which: impl Fn(&Entry) -> bool) -> Option<Intervals> {
         let mut intervals = Intervals::new(self.unknown);
         let mut from = 0;
-        while let Some(entry) = entries.iter().filter(|e| e.fd >= from).min_by_key(|e| e.fd) {
+        while let Some(entry) = entries
+            .iter()
+            .filter(|e| e.fd >= from && which(e))
+            .min_by_key(|e| e.fd)
+        {
             intervals.push(entry.fd, self.target(entry))?;
             from = entry.fd.saturating_add(1);
             intervals.push(from, self.unknown)?;
         }
-        Ok(intervals)
+        Some(intervals)
     }
 
-    /// The stock entry is always reached by a conditional jump: it is the target that must be cheap.
-    fn halve(&self, m: &mut Masm<'_>, intervals: &[Interval]) {
-        let Some((left, right)) = intervals.split_at_checked(intervals.len() / 2) else {
-            return;
-        };
-        match (left, right) {
-            ([], [only]) => m.go(only.target),
-            ([one], [next, ..]) if one.target == self.stock => {
-                m.compare_constant(FD, u64::from(next.start));
-                m.below(one.target);
-                self.halve(m, right);
+    /// How the intervals are told apart by one comparison. `None`: there is one.
+    fn split<'i>(&self, intervals: &'i [Interval]) -> Option<Split<'i>> {
+        if let [outer, one, last] = intervals {
+            let single = last.start == one.start.saturating_add(1);
+            if single && outer.target == last.target {
+                let (outer, one) = intervals.get(..2)?.split_at_checked(1)?;
+                let in_vain = outer.first()?.target == self.missed;
+                let (jump, fall, branch) = match in_vain {
+                    true => (outer, one, Branch::Different),
+                    false => (one, outer, Branch::Equal),
+                };
+                return Some(Split {
+                    at: one.first()?.start,
+                    branch,
+                    jump,
+                    fall,
+                });
             }
-            (_, [last]) => {
-                m.compare_constant(FD, u64::from(last.start));
-                m.above_or_equal(last.target);
-                self.halve(m, left);
-            }
-            (_, [next, ..]) => {
-                let upper: Label = m.label();
-                m.compare_constant(FD, u64::from(next.start));
-                m.above_or_equal(upper);
-                self.halve(m, left);
-                m.place(upper);
-                self.halve(m, right);
-            }
-            (_, []) => {}
+        }
+        let (left, right) = intervals.split_at_checked(intervals.len() / 2)?;
+        let at = right.first()?.start;
+        match left {
+            [] => None,
+            // A call in vain is to be cheap, so it is never left to the jump at the end.
+            [one] if one.target == self.missed => Some(Split {
+                at,
+                branch: Branch::Below,
+                jump: left,
+                fall: right,
+            }),
+            _ => Some(Split {
+                at,
+                branch: Branch::AboveOrEqual,
+                jump: right,
+                fall: left,
+            }),
         }
     }
+
+    /// Most instructions that [`Choose::halve`] executes before a call is counted as one without a path.
+    fn price(&self, intervals: &[Interval]) -> usize {
+        let leaf = |intervals: &[Interval], steps| match intervals {
+            [only] if only.target == self.missed => Some(steps),
+            [_] => Some(0),
+            _ => None,
+        };
+        match self.split(intervals) {
+            None => leaf(intervals, 1).unwrap_or(0),
+            Some(split) => {
+                let jump = leaf(split.jump, 2);
+                let jump = jump.unwrap_or_else(|| self.after(2, split.jump));
+                jump.max(self.after(2, split.fall))
+            }
+        }
+    }
+
+    /// [`Choose::price`] after so many instructions; nothing if no call in vain ends there.
+    fn after(&self, steps: usize, intervals: &[Interval]) -> usize {
+        match self.price(intervals) {
+            0 => 0,
+            more => more.saturating_add(steps),
+        }
+    }
+
+    fn halve(&self, m: &mut Masm<'_>, intervals: &[Interval]) {
+        let Some(split) = self.split(intervals) else {
+            if let [only] = intervals {
+                m.go(only.target);
+            }
+            return;
+        };
+        m.compare_constant(FD, u64::from(split.at));
+        let inner: Option<Label> = match split.jump {
+            [_] => None,
+            _ => Some(m.label()),
+        };
+        let target = match (inner, split.jump) {
+            (None, [only]) => only.target,
+            (Some(label), _) => label.into(),
+            (None, _) => self.unknown,
+        };
+        match split.branch {
+            Branch::Equal => m.equal(target),
+            Branch::Different => m.different(target),
+            Branch::Below => m.below(target),
+            Branch::AboveOrEqual => m.above_or_equal(target),
+        }
+        self.halve(m, split.fall);
+        if let Some(label) = inner {
+            m.place(label);
+            self.halve(m, split.jump);
+        }
+    }
+}
+
+/// When a comparison of the descriptor with a number jumps.
+#[derive(Clone, Copy)]
+enum Branch {
+    Equal,
+    Different,
+    Below,
+    AboveOrEqual,
+}
+
+/// One comparison, and the intervals that are left either way.
+struct Split<'i> {
+    at: u32,
+    branch: Branch,
+    jump: &'i [Interval],
+    fall: &'i [Interval],
 }
 
 /// Intervals in rising order that cover all numbers.
@@ -293,8 +416,8 @@ impl Intervals {
         }
     }
 
-    /// From `start` on, which is at least the last start, numbers lead to `target`.
-    fn push(&mut self, start: u32, target: Target) -> Result<(), Reason> {
+    /// From `start` on, which is at least the last start, numbers lead to `target`. `None`: there is no room.
+    fn push(&mut self, start: u32, target: Target) -> Option<()> {
         // An interval that nothing is left of makes way.
         if self
             .list
@@ -309,15 +432,12 @@ impl Intervals {
                 .get(self.len.wrapping_sub(1))
                 .is_some_and(|last| last.target == target)
         {
-            return Ok(());
+            return Some(());
         }
-        let place = self
-            .list
-            .get_mut(self.len)
-            .ok_or(Reason::TooManyDescriptors)?;
+        let place = self.list.get_mut(self.len)?;
         *place = Interval { start, target };
         self.len = self.len.saturating_add(1);
-        Ok(())
+        Some(())
     }
 
     fn all(&self) -> &[Interval] {

@@ -25,8 +25,8 @@ bool synthjit_right_build(void);
 
 /* platform.c */
 extern unsigned long synthjit_stock_entry;
-extern atomic_long_t synthjit_bailout_count;
-extern unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
+extern struct synthjit_counts synthjit_call_counts[SYNTHJIT_PATH_SLOTS];
+extern u32 synthjit_miss_budgets[SYNTHJIT_VECTOR_SLOTS];
 extern unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
 
 extern unsigned long synthjit_exit_work;

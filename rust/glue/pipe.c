@@ -28,6 +28,7 @@ void synthjit_view_current(struct synthjit_view *view)
 		.kernel_stack = (unsigned long)task_pt_regs(current),
 		.files = (unsigned long)current->files,
 		.mm = (unsigned long)current->mm,
+		.ran_ns = READ_ONCE(current->se.sum_exec_runtime),
 	};
 }
 

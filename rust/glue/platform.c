@@ -9,6 +9,7 @@
 #include <linux/mount.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/random.h>
+#include <linux/sched/clock.h>
 #include <linux/static_call.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
@@ -19,8 +20,8 @@
 unsigned long synthjit_stock_entry;
 /* TIF flags with which the stock exit has work to do: those that a path's guard looks at. */
 unsigned long synthjit_exit_work __ro_after_init;
-atomic_long_t synthjit_bailout_count;
-unsigned long synthjit_hit_counts[SYNTHJIT_PATH_SLOTS];
+struct synthjit_counts synthjit_call_counts[SYNTHJIT_PATH_SLOTS];
+u32 synthjit_miss_budgets[SYNTHJIT_VECTOR_SLOTS];
 unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
 
 /* Whether the LSM @id is active (security/lsm_init.c, lsm_enable). Unknown is yes. */
@@ -170,8 +171,8 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *gr
 		.learn_thunk = (unsigned long)synthjit_learn_thunk,
 		.bail_thunk = (unsigned long)synthjit_bail_thunk,
 		.verw_sel = verw_sel,
-		.bailouts = (unsigned long)&synthjit_bailout_count,
-		.hits = (unsigned long)synthjit_hit_counts,
+		.counts = (unsigned long)synthjit_call_counts,
+		.misses = (unsigned long)synthjit_miss_budgets,
 		.bails = (unsigned long)synthjit_bail_counts,
 		.memory = (unsigned long)synthjit_memory,
 		.paths = SYNTHJIT_PATHS,
@@ -192,20 +193,50 @@ synthjit_u32 synthjit_random(void)
 	return get_random_u32();
 }
 
-synthjit_u64 synthjit_bailouts(void)
+/* Nanoseconds, to see how long something takes. */
+synthjit_u64 synthjit_clock_ns(void)
 {
-	return atomic_long_read(&synthjit_bailout_count);
+	return local_clock();
 }
 
-synthjit_u64 synthjit_hits(synthjit_u32 slot)
+/* What the path in @slot has counted; it may be counting. */
+void synthjit_counts_get(synthjit_u32 slot, struct synthjit_counts *counts)
 {
-	return slot < SYNTHJIT_PATH_SLOTS ? READ_ONCE(synthjit_hit_counts[slot]) : 0;
+	const struct synthjit_counts *from;
+
+	*counts = (struct synthjit_counts) {};
+	if (slot >= SYNTHJIT_PATH_SLOTS)
+		return;
+	from = &synthjit_call_counts[slot];
+	counts->hits = READ_ONCE(from->hits);
+	counts->budget = READ_ONCE(from->budget);
+	counts->faults = READ_ONCE(from->faults);
 }
 
-void synthjit_hits_clear(synthjit_u32 slot)
+/* While nobody runs the path in @slot. */
+void synthjit_counts_set(synthjit_u32 slot, const struct synthjit_counts *counts)
 {
-	if (slot < SYNTHJIT_PATH_SLOTS)
-		WRITE_ONCE(synthjit_hit_counts[slot], 0);
+	struct synthjit_counts *to;
+
+	if (slot >= SYNTHJIT_PATH_SLOTS)
+		return;
+	to = &synthjit_call_counts[slot];
+	WRITE_ONCE(to->hits, counts->hits);
+	WRITE_ONCE(to->budget, counts->budget);
+	WRITE_ONCE(to->faults, counts->faults);
+}
+
+/* What the vector in @slot has left of its budget. */
+synthjit_u32 synthjit_misses_get(synthjit_u32 slot)
+{
+	return slot < SYNTHJIT_VECTOR_SLOTS ? READ_ONCE(synthjit_miss_budgets[slot]) : 0;
+}
+
+/* While nobody runs the vector in @slot. */
+void synthjit_misses_set(synthjit_u32 slot, synthjit_u32 budget)
+{
+	if (slot < SYNTHJIT_VECTOR_SLOTS)
+		WRITE_ONCE(synthjit_miss_budgets[slot], budget);
 }
 
 synthjit_u64 synthjit_bail_count(synthjit_u32 slot, synthjit_u32 bail)

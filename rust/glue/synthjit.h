@@ -24,7 +24,8 @@ enum {
 	SYNTHJIT_EVENT_EXEC = 2,	/* execve succeeded */
 	SYNTHJIT_EVENT_CHANGED = 4,	/* attach, enable, profile: look again */
 	SYNTHJIT_EVENT_RETRY = 8,	/* the back-off delay is over */
-	SYNTHJIT_EVENT_LEARN = 16,	/* the vector met a descriptor that it does not know, or a path asks for a look */
+	/* generated code reports: a descriptor that is not known, a budget used up, a look at memory that is due */
+	SYNTHJIT_EVENT_LEARN = 16,
 	SYNTHJIT_EVENT_MEMORY = 32,	/* another process shares its memory */
 };
 
@@ -48,11 +49,18 @@ struct synthjit_ground {
 	synthjit_u64 stock_entry;		/* what MSR_LSTAR held at load */
 	synthjit_u64 tail_thunk, learn_thunk, bail_thunk;	/* in entry.S */
 	synthjit_u64 verw_sel;			/* operand of verw */
-	synthjit_u64 bailouts;			/* counter that bails increment */
-	synthjit_u64 hits;			/* one counter per path slot */
+	synthjit_u64 counts;			/* one struct synthjit_counts per path slot */
+	synthjit_u64 misses;			/* one 32-bit budget per vector slot */
 	synthjit_u64 bails;			/* SYNTHJIT_BAILS counters per stub slot */
 	synthjit_u64 memory;			/* one struct synthjit_memory per path slot */
 	synthjit_u64 paths, vectors, stubs;	/* the arena's slots */
+};
+
+/* What a path counts; rust/engine/paths/mod.rs emits it. */
+struct synthjit_counts {
+	synthjit_u64 hits;		/* calls that it served */
+	synthjit_u32 budget;		/* counts down with each call that it gives back */
+	synthjit_u32 faults;		/* counts down with those that it gives back because a copy faulted */
 };
 
 /* The current process, seen by itself in process context. */
@@ -65,6 +73,7 @@ struct synthjit_view {
 	synthjit_u64 kernel_stack;	/* where its pt_regs begin */
 	synthjit_u64 files;		/* its files_struct */
 	synthjit_u64 mm;		/* its mm_struct */
+	synthjit_u64 ran_ns;		/* for how long it has run, as of the last tick or so */
 };
 
 /* One descriptor of the current process. */
@@ -149,9 +158,11 @@ synthjit_u32 synthjit_platform_check(void);
 int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *ground);
 synthjit_u64 synthjit_jiffies_ms(void);
 synthjit_u32 synthjit_random(void);
-synthjit_u64 synthjit_bailouts(void);
-synthjit_u64 synthjit_hits(synthjit_u32 slot);
-void synthjit_hits_clear(synthjit_u32 slot);
+synthjit_u64 synthjit_clock_ns(void);
+void synthjit_counts_get(synthjit_u32 slot, struct synthjit_counts *counts);
+void synthjit_counts_set(synthjit_u32 slot, const struct synthjit_counts *counts);
+synthjit_u32 synthjit_misses_get(synthjit_u32 slot);
+void synthjit_misses_set(synthjit_u32 slot, synthjit_u32 budget);
 synthjit_u64 synthjit_bail_count(synthjit_u32 slot, synthjit_u32 bail);
 void synthjit_bail_counts_clear(synthjit_u32 slot);
 
@@ -181,6 +192,7 @@ void synthjit_task_queue(struct synthjit_task *t, synthjit_u32 events);
 void synthjit_task_retry_in(struct synthjit_task *t, synthjit_u32 ms);
 void synthjit_task_publish(struct synthjit_task *t, synthjit_u64 vector);
 void synthjit_task_withdraw(struct synthjit_task *t);
+void synthjit_task_set_idle(struct synthjit_task *t, synthjit_u32 idle);
 synthjit_u32 synthjit_task_observed(struct synthjit_task *t);
 synthjit_u32 synthjit_task_gone(struct synthjit_task *t);
 int synthjit_find_process(int nr);

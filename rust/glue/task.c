@@ -138,10 +138,12 @@ static void learn(u32 fd, u32 call)
 	struct synthjit_task *t = synthjit_task_of_current();
 	unsigned long flags;
 
-	if (!t || fd > INT_MAX / 2 || call > 1)
+	if (!t)
 		return;
 	raw_spin_lock_irqsave(&synthjit_tasks_lock, flags);
-	t->wish = (fd << 1 | call) + 1;
+	/* Of others nothing is learnt, but a budget may be used up. */
+	if (fd <= INT_MAX / 2 && call <= 1)
+		t->wish = (fd << 1 | call) + 1;
 	synthjit_work_queue(t, SYNTHJIT_EVENT_LEARN);
 	raw_spin_unlock_irqrestore(&synthjit_tasks_lock, flags);
 }
@@ -158,8 +160,17 @@ asmlinkage noinstr void synthjit_learn(u32 fd, u32 call)
 /* By the process itself, preemption off: an assumption is about to break. */
 void synthjit_task_drop(struct synthjit_task *t, u32 events)
 {
+	/* Nothing of it is there to be dropped, and it looks again by itself. */
+	if (t->idle)
+		return;
 	synthjit_lstar_set(t, 0);
 	synthjit_task_queue(t, events);
+}
+
+/* By the process itself: it has no code, and a retry is due. */
+void synthjit_task_set_idle(struct synthjit_task *t, synthjit_u32 idle)
+{
+	t->idle = idle;
 }
 
 /*
@@ -309,6 +320,7 @@ int synthjit_task_attach(int tgid, struct synthjit_task **out)
 		ret = -ESRCH;
 	} else {
 		t->gone = false;
+		t->idle = false;
 		t->events = 0;
 		t->wish = 0;
 		hash_add(attached, &t->node, tgid);

@@ -24,6 +24,7 @@ struct synthjit_task {
 	bool gone;			/* detached or exited: no event is queued any more; under synthjit_tasks_lock */
 	bool left;			/* the task has exited, threads of it may live on; under synthjit_tasks_lock */
 	bool faulted;			/* the task dies of a fault in its code: as `gone`, but set without a lock */
+	bool idle;			/* has no code, and a retry is due; by the task itself, or before it is attached */
 	bool queued;			/* `work` is on the task's list; under synthjit_tasks_lock */
 	u32 events;			/* SYNTHJIT_EVENT_* since the last work; under synthjit_tasks_lock */
 	u32 wish;			/* of LEARN: fd << 1 | call, + 1; 0: none; under synthjit_tasks_lock */

@@ -4,10 +4,10 @@
  * them needs.
  *
  * Three are passed where C or Rust is at work anyway. A path that gives a call back is
- * not: it counts by one instruction and goes to the stock entry. While somebody listens to
- * `bailout`, paths are made that call the bail thunk instead of counting. Switching that
+ * not: it counts and goes to the stock entry. While somebody listens to
+ * `bailout`, paths are made that call the bail thunk besides. Switching that
  * takes the vectors away and waits until nobody is inside older code, so each bail-out
- * after it has returned is reported, and counted here; then the processes make their
+ * after it has returned is reported; then the processes make their
  * paths anew, as they do for `profile`.
  *
  * Lock order: the tracepoints' own mutex > switch_lock > STATE (Rust).
@@ -106,7 +106,6 @@ asmlinkage noinstr void synthjit_bailed(unsigned long ip)
 	u32 offset;
 
 	synthjit_thunk_enter();
-	atomic_long_inc(&synthjit_bailout_count);
 	path = synthjit_made_at(ip, &offset);
 	if (path)
 		trace_bailout(path);

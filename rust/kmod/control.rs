@@ -2,7 +2,9 @@
 
 //! What a person does through sysfs: attach, detach, switch on and off.
 
+use crate::engine::account::Account;
 use crate::engine::backoff::Backoff;
+use crate::engine::negative::NegativeCache;
 use crate::engine::paths::memory::Seen;
 use crate::engine::specs::Reason;
 use crate::engine::state::{Event, State as Life};
@@ -71,13 +73,18 @@ fn insert(tgid: i32) -> Result {
         life: Life::Pending,
         vector: None,
         paths: KVec::new(),
-        without: KVec::new(),
+        stale: true,
+        negatives: NegativeCache::new(),
+        account: Account::new(),
         did: Tallies::new(),
+        judged_hits: 0,
         forget_at: 0,
         broken: Backoff::new(),
         fruitless: Backoff::new(),
         memory: Seen::NEVER,
+        in_vain: Backoff::new(),
         not_before: 0,
+        wakes_at: 0,
         dir: Some(dir),
         task,
     };
@@ -206,7 +213,7 @@ pub(crate) fn enable_process(tgid: i32, on: bool) -> Result {
     Ok(())
 }
 
-/// Switches the counting of hits and of why calls are given back. Paths are made anew, as they are used.
+/// Switches the counting of why calls are given back. Paths are made anew, as they are used.
 pub(crate) fn profile(on: bool) -> Result {
     {
         let mut state = STATE.lock();

@@ -4,7 +4,7 @@
 
 use crate::engine::specs::{Reason, SpecKind, SPECS};
 use crate::glue::{self, c};
-use crate::{control, listing, sysfs, work};
+use crate::{control, listing, sysfs, tidy, work};
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
 use kernel::error::Result;
 
@@ -71,7 +71,7 @@ pub(crate) extern "C" fn synthjit_rs_remake() {
 /// Workqueue context: directories follow paths.
 #[no_mangle]
 pub(crate) extern "C" fn synthjit_rs_tidy() {
-    work::tidy();
+    tidy::tidy();
 }
 
 /// Workqueue context, after an attached process has gone.

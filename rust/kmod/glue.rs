@@ -37,6 +37,7 @@ const _: () = assert!(
         && tail::NOTHING_ELSE == c::SYNTHJIT_TAIL_ONLY_UNLOCK
 );
 
+pub(crate) use c::synthjit_counts as Counts;
 pub(crate) use c::synthjit_fd_view as FdView;
 pub(crate) use c::synthjit_ground as Ground;
 pub(crate) use c::synthjit_made as Made;
@@ -116,6 +117,12 @@ impl Task {
         unsafe { c::synthjit_task_publish(self.0.as_ptr(), vector) };
         // The only task that could be inside the older vector is here instead.
         Quiesced(())
+    }
+
+    /// By the task itself: it has no code and a retry is due, so no event need be noted; or not.
+    pub(crate) fn set_idle(&self, idle: bool) {
+        // SAFETY: As in `detach`; only `work` calls this, in the task's own context.
+        unsafe { c::synthjit_task_set_idle(self.0.as_ptr(), idle.into()) };
     }
 
     /// By anybody: stock entry for the task once [`quiesce`] has returned.
@@ -465,7 +472,7 @@ pub(crate) fn remove_dirs_now() {
     unsafe { c::synthjit_sysfs_remove_now() };
 }
 
-/// Has [`crate::work::tidy`] run a moment later.
+/// Has [`crate::tidy::tidy`] run a moment later.
 pub(crate) fn tidy_soon() {
     // SAFETY: After `start`, which all callers are.
     unsafe { c::synthjit_tidy_soon() };
@@ -489,22 +496,36 @@ pub(crate) fn random() -> u32 {
     unsafe { c::synthjit_random() }
 }
 
-/// Calls that paths gave back to the stock entry since load.
-pub(crate) fn bailouts() -> u64 {
+/// Nanoseconds, to see how long something takes.
+pub(crate) fn clock_ns() -> u64 {
     // SAFETY: Any context.
-    unsafe { c::synthjit_bailouts() }
+    unsafe { c::synthjit_clock_ns() }
 }
 
-/// Hits of the path in slot `slot`, counted while profiling.
-pub(crate) fn hits(slot: usize) -> u64 {
-    // SAFETY: C checks the range. CAST: slots are few.
-    unsafe { c::synthjit_hits(slot as u32) }
+/// What the path in slot `slot` has counted.
+pub(crate) fn counts(slot: usize) -> Counts {
+    let mut counts = Counts::default();
+    // SAFETY: `counts` is a valid place; C checks the range. CAST: slots are few.
+    unsafe { c::synthjit_counts_get(slot as u32, &mut counts) };
+    counts
 }
 
-/// Sets the hits of slot `slot` to 0.
-pub(crate) fn clear_hits(slot: usize) {
+/// Sets what the path in slot `slot` counts, while nobody runs it.
+pub(crate) fn set_counts(slot: usize, counts: &Counts) {
+    // SAFETY: As above.
+    unsafe { c::synthjit_counts_set(slot as u32, counts) };
+}
+
+/// What the vector in slot `slot` has left of its budget.
+pub(crate) fn misses(slot: usize) -> u32 {
     // SAFETY: C checks the range. CAST: slots are few.
-    unsafe { c::synthjit_hits_clear(slot as u32) };
+    unsafe { c::synthjit_misses_get(slot as u32) }
+}
+
+/// Fills the budget of the vector in slot `slot`, while nobody runs it.
+pub(crate) fn set_misses(slot: usize, budget: i32) {
+    // SAFETY: As above. CAST: a budget is not negative.
+    unsafe { c::synthjit_misses_set(slot as u32, budget as u32) };
 }
 
 /// How often the path whose stubs are in slot `slot` gave a call back for this reason, counted while profiling.

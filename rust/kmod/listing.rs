@@ -40,7 +40,7 @@ pub(crate) fn show(list: u32, key: i64, w: &mut impl Write) -> fmt::Result {
             let mut parts = spec.unavailable.iter();
             parts.try_for_each(|part| writeln!(w, "{}: {part}", spec.name))
         }),
-        (c::SYNTHJIT_LIST_WITHOUT, Some(p)) => p.without.iter().try_for_each(|x| {
+        (c::SYNTHJIT_LIST_WITHOUT, Some(p)) => p.negatives.entries().iter().try_for_each(|x| {
             let (call, reason) = (x.call.name(), x.reason.text());
             writeln!(w, "{} {}.{call}: {reason}", p.tgid, x.fd)
         }),
@@ -106,7 +106,7 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     line("file_mode", i.file_mode.into())?;
     line("memory_changes", i.memory.changes)?;
     line("memory_noted", i.memory.noted)?;
-    line("hits", i.hits.unwrap_or(0))?;
+    line("counts", i.counts.0)?;
     line("report_bails", i.report_bails.into())?;
     line("stubs", i.bails.map_or(0, |counts| counts.stubs))?;
     line("bail_counters", i.bails.map_or(0, |c| c.counters))?;
@@ -119,7 +119,6 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     line("learn_thunk", g.learn_thunk)?;
     line("bail_thunk", g.bail_thunk)?;
     line("verw_sel", g.verw_sel)?;
-    line("bailouts", g.bailouts)?;
     let facts = Facts::NAMES.iter().enumerate();
     facts
         .map(|(at, name)| (name, machine.facts.get(at)))

@@ -8,7 +8,7 @@
 //!
 //! - [`state`]: what is attached, and the locks;
 //! - [`control`]: what people do;
-//! - [`work`]: what an attached process does for itself;
+//! - [`work`]: what an attached process does for itself, [`worth`]: what it costs, [`tidy`]: what a worker does later;
 //! - [`synth`]: slots and their life;
 //! - [`sysfs`]: what files say, [`listing`]: what listings say;
 //! - [`glue`], [`entry`]: both directions of the door to C, and all that is unsafe.
@@ -23,7 +23,9 @@ mod listing;
 mod state;
 mod synth;
 mod sysfs;
+mod tidy;
 mod work;
+mod worth;
 
 use engine::specs::Reason;
 use engine::text::First;

@@ -11,8 +11,11 @@
 use crate::engine::admit::Call;
 use crate::engine::arena::Arena;
 use crate::engine::backoff::Backoff;
+use crate::engine::account::Account;
+use crate::engine::negative::NegativeCache;
 use crate::engine::paths::memory::Seen;
-use crate::engine::paths::{Instance, PathKind};
+use crate::engine::paths::{Counts, Instance, PathKind};
+use crate::engine::worth;
 use crate::engine::specs::{Bail, Facts, Reason};
 use crate::engine::state::State as Life;
 use crate::engine::Ground;
@@ -43,23 +46,18 @@ pub(crate) struct Path {
     pub(crate) stubs: Option<Used>,
     /// Kernel address at which the vector enters it.
     pub(crate) entry: u64,
-    /// `None` until [`crate::work::tidy`] has made the directory.
+    /// Calls that it had served when it was judged last.
+    pub(crate) judged_hits: u64,
+    /// `None` until [`crate::tidy`] has made the directory.
     pub(crate) dir: Option<Dir>,
 }
 
-/// A descriptor that has no path for a call, which spares it further looks.
-pub(crate) struct Without {
-    pub(crate) fd: u32,
-    pub(crate) call: Call,
-    pub(crate) reason: Reason,
-}
-
-/// What paths of one call did while it was counted.
+/// What paths of one call did.
 #[derive(Clone, Copy)]
 pub(crate) struct Tally {
     /// Calls that they did themselves.
     pub(crate) hits: u64,
-    /// Calls that they gave back, by the number of the reason.
+    /// Calls that they gave back while that was counted, by the number of the reason.
     bails: [u64; Bail::ALL.len()],
 }
 
@@ -93,13 +91,16 @@ impl Tallies {
         }
     }
 
-    /// Adds what `path` has counted.
-    pub(crate) fn add(&mut self, path: &Path) {
+    /// Adds what `path` has counted, which has served so many calls.
+    pub(crate) fn add(&mut self, path: &Path, hits: u64) {
         let tally = match path.call {
             Call::Read => &mut self.read,
             Call::Write => &mut self.write,
         };
-        tally.hits = tally.hits.wrapping_add(path.hits());
+        tally.hits = tally.hits.wrapping_add(hits);
+        if path.stubs.is_none() {
+            return;
+        }
         for (bail, sum) in Bail::ALL.iter().zip(&mut tally.bails) {
             *sum = sum.wrapping_add(path.bails(*bail).unwrap_or(0));
         }
@@ -107,9 +108,19 @@ impl Tallies {
 }
 
 impl Path {
-    /// Calls that it did while hits were counted.
+    /// What it has counted.
+    pub(crate) fn counts(&self) -> glue::Counts {
+        glue::counts(self.code.slot.index())
+    }
+
+    /// Calls that it served.
     pub(crate) fn hits(&self) -> u64 {
-        glue::hits(self.code.slot.index())
+        self.counts().hits
+    }
+
+    /// Calls that it gave back since its budget was filled last.
+    pub(crate) fn given_back(&self) -> u64 {
+        worth::used(worth::BAILS, self.counts().budget)
     }
 
     /// How often it gave a call back for this reason; `None` if it does not count that.
@@ -118,7 +129,7 @@ impl Path {
         Some(glue::bail_count(stubs.slot.index(), bail))
     }
 
-    /// How often it gave a call back; `None` if it does not count that.
+    /// How often it gave a call back, by the sum of the reasons; `None` if it does not count them.
     pub(crate) fn bailouts(&self) -> Option<u64> {
         let bails = self.kind.spec().bails.iter();
         bails
@@ -174,21 +185,40 @@ pub(crate) struct Process {
     pub(crate) life: Life,
     pub(crate) vector: Option<Used>,
     pub(crate) paths: KVec<Path>,
-    pub(crate) without: KVec<Without>,
+    /// The vector is not what paths and negative cache ask for any more.
+    pub(crate) stale: bool,
+    pub(crate) negatives: NegativeCache,
+    /// What it costs to be attached.
+    pub(crate) account: Account,
     /// What was done by paths that it has no more.
     pub(crate) did: Tallies,
-    /// When `without` is forgotten, in milliseconds since boot.
+    /// Calls that paths had served when the vector was judged last.
+    pub(crate) judged_hits: u64,
+    /// When descriptors are forgotten that are found to have no path now, in milliseconds since boot.
     pub(crate) forget_at: u64,
-    /// Penalty for assumptions that break.
+    /// Penalty for assumptions that break, and for a vector that is not worth its cost.
     pub(crate) broken: Backoff,
     /// Penalty for looking at descriptors without a path again.
     pub(crate) fruitless: Backoff,
     /// What the last look at its memory found.
     pub(crate) memory: Seen,
+    /// Penalty for paths that are not worth their cost.
+    pub(crate) in_vain: Backoff,
     /// When specialisation may be tried again after a break.
     pub(crate) not_before: u64,
+    /// When a work was last asked for, in milliseconds since boot.
+    pub(crate) wakes_at: u64,
     pub(crate) dir: Option<Arc<Dir>>,
     pub(crate) task: Task,
+}
+
+impl Process {
+    /// Calls that paths of it have served since it was attached.
+    pub(crate) fn hits(&self) -> u64 {
+        let gone = self.did.read.hits.wrapping_add(self.did.write.hits);
+        let live = self.paths.iter().map(Path::hits);
+        live.fold(gone, u64::wrapping_add)
+    }
 }
 
 /// Counters, in the order of [`crate::sysfs::STAT_NAMES`] where they appear there.
@@ -196,6 +226,8 @@ pub(crate) struct Process {
 pub(crate) struct Counters {
     pub(crate) synthesized: u64,
     pub(crate) retired: u64,
+    /// Of paths that are gone, and of others before their budget was filled last.
+    pub(crate) bailouts: u64,
     pub(crate) refused: u64,
     pub(crate) dropped: u64,
 }
@@ -208,8 +240,9 @@ pub(crate) struct Machine {
     pub(crate) paths: u64,
     pub(crate) vectors: u64,
     pub(crate) stubs: u64,
-    /// Address of the hit counters, of the bail-out counters, of what was seen of memory.
-    pub(crate) hits: u64,
+    /// Address of what paths count, of the budgets of vectors, of the bail-out counters, of what was seen of memory.
+    pub(crate) counts: Counts,
+    pub(crate) misses: u64,
     pub(crate) bails: u64,
     pub(crate) memory: u64,
 }
@@ -228,12 +261,12 @@ impl Machine {
                 learn_thunk: g.learn_thunk,
                 bail_thunk: g.bail_thunk,
                 verw_sel: g.verw_sel,
-                bailouts: g.bailouts,
             },
             paths: g.paths,
             vectors: g.vectors,
             stubs: g.stubs,
-            hits: g.hits,
+            counts: Counts(g.counts),
+            misses: g.misses,
             bails: g.bails,
             memory: g.memory,
         }
@@ -249,7 +282,7 @@ pub(crate) struct Code {
     pub(crate) retired: Retired,
     /// `None` while it is in use, and before a platform was found good.
     pub(crate) scratch: Option<KBox<Scratch>>,
-    /// Paths count their hits, and why they give calls back.
+    /// Paths count why they give calls back.
     pub(crate) profile: bool,
 }
 
@@ -276,6 +309,7 @@ impl State {
                 counters: Counters {
                     synthesized: 0,
                     retired: 0,
+                    bailouts: 0,
                     refused: 0,
                     dropped: 0,
                 },
@@ -284,6 +318,13 @@ impl State {
                 profile: false,
             },
         }
+    }
+
+    /// Calls that paths gave back since load.
+    pub(crate) fn bailouts(&self) -> u64 {
+        let paths = self.processes.iter().flat_map(|p| &p.paths);
+        let live = paths.map(Path::given_back);
+        live.fold(self.code.counters.bailouts, u64::wrapping_add)
     }
 
     /// The attached process `tgid`.

@@ -11,11 +11,12 @@ use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
 use crate::engine::paths::bails::{self, BailCounts};
 use crate::engine::paths::memory::{Memory, Seen};
-use crate::engine::paths::{self, Instance, PathKind};
+use crate::engine::paths::{self, Counts, Instance, PathKind};
 use crate::engine::specs::{layout, trap_vector, Bail, Reason};
 use crate::engine::vector::{self, Entry, VectorPlan};
 use crate::glue::{self, c, Edit, Edits, FdView, Made, Quiesced, View};
 use crate::state::{Code, Machine, Path, Process};
+use crate::worth;
 use kernel::prelude::*;
 
 /// A path that is to be made.
@@ -31,6 +32,50 @@ pub(crate) struct Scratch {
     path: [u8; layout::PATH_SLOT],
     vector: [u8; layout::VECTOR_SLOT],
     stubs: [u8; layout::STUB_SLOT],
+    write: List,
+    read: List,
+}
+
+/// What a vector has to know for one call.
+struct List {
+    entries: [Entry; ENTRIES],
+    len: usize,
+}
+
+/// Most entries of a list. A vector has no room for so many.
+const ENTRIES: usize = 64;
+
+impl List {
+    const fn new() -> Self {
+        let nothing = Entry {
+            fd: 0,
+            target: None,
+        };
+        Self {
+            entries: [nothing; ENTRIES],
+            len: 0,
+        }
+    }
+
+    fn add(&mut self, fd: u32, target: Option<u64>) -> Result<(), Reason> {
+        let place = self.entries.get_mut(self.len);
+        *place.ok_or(Reason::TooManyDescriptors)? = Entry { fd, target };
+        self.len = self.len.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Fills it with what `p` has: paths, and with `all` those that are known to have none.
+    fn fill(&mut self, p: &Process, call: Call, all: bool) -> Result<&[Entry], Reason> {
+        self.len = 0;
+        for path in p.paths.iter().filter(|x| x.call == call) {
+            self.add(path.fd, Some(path.entry))?;
+        }
+        let negatives = p.negatives.entries().iter();
+        for negative in negatives.filter(|x| all && x.call == call) {
+            self.add(negative.fd, None)?;
+        }
+        Ok(self.entries.get(..self.len).unwrap_or_default())
+    }
 }
 
 impl Scratch {
@@ -39,6 +84,8 @@ impl Scratch {
             path: [0; layout::PATH_SLOT],
             vector: [0; layout::VECTOR_SLOT],
             stubs: [0; layout::STUB_SLOT],
+            write: List::new(),
+            read: List::new(),
         }
     }
 }
@@ -188,7 +235,7 @@ impl Code {
             kernel_stack: view.kernel_stack,
             files: view.files,
             file_mode: order.seen.f_mode,
-            hits: self.profile.then(|| machine.hits_addr(slot)),
+            counts: machine.counts_of(slot),
             report_bails: glue::bailouts_traced(),
             bails: counts,
             memory: machine.memory(view, slot),
@@ -222,8 +269,8 @@ impl Code {
             }
             None => None,
         };
-        glue::clear_hits(slot.index());
-        glue::note_memory(slot.index(), memory);
+        worth::begin_path(slot.index());
+        glue::note_memory(slot.index(), memory.anew());
         Ok(Path {
             kind,
             call: order.call,
@@ -231,6 +278,7 @@ impl Code {
             instance,
             code: made(slot, base, code.len),
             stubs,
+            judged_hits: 0,
             entry: code.entry,
             dir: None,
         })
@@ -245,7 +293,7 @@ impl Code {
         path: Option<&Pieces>,
     ) -> Result<u64, Reason> {
         let slot = self.arena.reserve(Class::Vector)?;
-        let len = match self.emit_vector(p, view, slot, &mut scratch.vector) {
+        let len = match self.emit_vector(p, view, slot, scratch) {
             Ok(len) => len,
             Err(reason) => {
                 self.release(slot);
@@ -272,7 +320,9 @@ impl Code {
         edits.add(Edit::Code(addr, code));
         match edits.make() {
             Ok(()) => {
+                worth::begin_vector(slot.index());
                 p.vector = Some(Used { slot, len });
+                p.stale = false;
                 glue::tidy_soon();
                 Ok(addr)
             }
@@ -290,22 +340,19 @@ impl Code {
         p: &Process,
         view: &View,
         slot: Slot,
-        out: &mut [u8; layout::VECTOR_SLOT],
+        scratch: &mut Scratch,
     ) -> Result<usize, Reason> {
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
-        let mut learn = true;
+        let mut learn = !p.negatives.is_full();
         loop {
-            let (write, read) = (
-                entries(p, Call::Write, learn)?,
-                entries(p, Call::Read, learn)?,
-            );
             let plan = VectorPlan {
                 learn,
-                write: &write,
-                read: &read,
+                budget: machine.misses_of(slot),
+                write: scratch.write.fill(p, Call::Write, learn)?,
+                read: scratch.read.fill(p, Call::Read, learn)?,
             };
             let base = machine.address(slot);
-            let stack = view.kernel_stack;
+            let (stack, out) = (view.kernel_stack, &mut scratch.vector);
             match vector::emit(&plan, &machine.facts, &machine.ground, base, stack, out) {
                 Err(Reason::TooManyDescriptors) if learn => learn = false,
                 other => return other,
@@ -316,6 +363,7 @@ impl Code {
     /// Takes the vector of `p` away.
     pub(crate) fn retire_vector(&mut self, p: &mut Process, quiesced: &Quiesced) {
         if let Some(old) = p.vector.take() {
+            worth::settle_vector(p, old.slot.index());
             self.retire(old, quiesced);
         }
     }
@@ -408,26 +456,15 @@ impl Machine {
         }
     }
 
-    /// Address of the hit counter of a path slot. CAST: slots are few.
-    fn hits_addr(&self, slot: Slot) -> u64 {
-        self.hits
-            .wrapping_add((slot.index() as u64).wrapping_mul(8))
+    /// Where a path counts. CAST: slots are few.
+    fn counts_of(&self, slot: Slot) -> Counts {
+        let offset = (slot.index() as u64).wrapping_mul(Counts::SIZE);
+        Counts(self.counts.0.wrapping_add(offset))
     }
-}
 
-/// What a vector has to know of `p` for one call.
-fn entries(p: &Process, call: Call, all: bool) -> Result<KVec<Entry>, Reason> {
-    let most = p.paths.len().saturating_add(p.without.len());
-    let mut list = KVec::with_capacity(most, GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
-    let mut add = |fd, target| {
-        list.push_within_capacity(Entry { fd, target })
-            .map_err(|_| Reason::NoMemory)
-    };
-    for path in p.paths.iter().filter(|x| x.call == call) {
-        add(path.fd, Some(path.entry))?;
+    /// Address of the budget of a vector. CAST: slots are few.
+    fn misses_of(&self, slot: Slot) -> u64 {
+        let offset = (slot.index() as u64).wrapping_mul(4);
+        self.misses.wrapping_add(offset)
     }
-    for without in p.without.iter().filter(|x| all && x.call == call) {
-        add(without.fd, None)?;
-    }
-    Ok(list)
 }

@@ -32,7 +32,7 @@ fn stat(state: &State, index: u32) -> Option<u64> {
         0 => state.processes.len() as u64,
         1 => counters.synthesized,
         2 => counters.retired,
-        3 => glue::bailouts(),
+        3 => state.bailouts(),
         4 => counters.refused,
         5 => counters.dropped,
         6 => state.code.arena.bytes_used() as u64,
@@ -73,7 +73,7 @@ pub(crate) fn show(attr: u32, about: (i32, u32, bool), out: &mut [u8]) -> Result
         c::SYNTHJIT_ATTR_FD_SPEC => writeln!(w, "{}", path()?.kind.spec().name),
         c::SYNTHJIT_ATTR_FD_SIZE => writeln!(w, "{}", path()?.code.len),
         c::SYNTHJIT_ATTR_FD_HITS => writeln!(w, "{}", path()?.hits()),
-        c::SYNTHJIT_ATTR_FD_BAILOUTS => show_bailouts(w, path()?),
+        c::SYNTHJIT_ATTR_FD_BAILOUTS => show_bailouts(w, &state, path()?),
         c::SYNTHJIT_ATTR_KIND.. => {
             // CAST: usize is 64 bits wide here.
             let index = attr.wrapping_sub(c::SYNTHJIT_ATTR_KIND) as usize;
@@ -120,12 +120,11 @@ fn show_state(w: &mut Bounded<'_>, state: &State, p: &Process) -> fmt::Result {
 }
 
 /// Calls that the path gave back, whatever the reason.
-fn show_bailouts(w: &mut Bounded<'_>, path: &Path) -> fmt::Result {
-    match (path.bailouts(), path.instance.hits) {
+fn show_bailouts(w: &mut Bounded<'_>, state: &State, path: &Path) -> fmt::Result {
+    match (path.bailouts(), state.code.profile) {
         (Some(count), _) => writeln!(w, "{count}"),
-        (None, None) => writeln!(w, "not counted: profile is off"),
-        // A path that counts its hits would count this too if there were room.
-        (None, Some(_)) => writeln!(w, "not counted: too many other paths are"),
+        (None, false) => writeln!(w, "not counted: profile is off"),
+        (None, true) => writeln!(w, "not counted: too many other paths are"),
     }
 }
 

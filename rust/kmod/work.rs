@@ -7,14 +7,16 @@
 
 use crate::engine::admit::{self, Call};
 use crate::engine::backoff::Wait;
+use crate::engine::negative::Negative;
 use crate::engine::paths::memory::Seen;
 use crate::engine::specs::{Facts, Reason};
 use crate::engine::state::Event;
-use crate::glue::{self, c, Dir, FdView, Quiesced, View};
-use crate::state::{Code, Path, Process, Without, CHANGE, STATE};
+use crate::engine::vector::MOST_FD;
+use crate::glue::{self, c, FdView, Quiesced, View};
+use crate::state::{Code, Path, Process, CHANGE, STATE};
 use crate::synth::Order;
+use crate::worth;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 
 /// Events that say that an assumption of the process broke.
 const BREAKS: u32 = c::SYNTHJIT_EVENT_THREADS | c::SYNTHJIT_EVENT_EXEC;
@@ -23,6 +25,7 @@ const BREAKS: u32 = c::SYNTHJIT_EVENT_THREADS | c::SYNTHJIT_EVENT_EXEC;
 ///
 /// `call` and `fd` are what the vector did not know, if `events` has `LEARN`.
 pub(crate) fn run(task: *mut c::synthjit_task, tgid: i32, events: u32, call: u32, fd: u32) {
+    let began = glue::clock_ns();
     let _change = CHANGE.lock();
     let view = glue::view_current();
     let mut state = STATE.lock();
@@ -36,10 +39,12 @@ pub(crate) fn run(task: *mut c::synthjit_task, tgid: i32, events: u32, call: u32
     if events == c::SYNTHJIT_EVENT_MEMORY {
         return;
     }
-    let wish = (events & c::SYNTHJIT_EVENT_LEARN != 0)
+    let wish = (events & c::SYNTHJIT_EVENT_LEARN != 0 && fd <= MOST_FD)
         .then(|| Call::from_number(call).map(|call| (call, fd)))
         .flatten();
     update(&mut state.code, p, switches, &view, events, wish);
+    let took = glue::clock_ns().saturating_sub(began);
+    p.account.charge_work(took);
 }
 
 /// What was seen of memory holds no more for another program, nor when somebody else can map something.
@@ -69,6 +74,11 @@ fn update(
 ) {
     // From here until the next publish the process is on the stock path.
     let quiesced = p.task.publish(0);
+    p.account.fill(view.ran_ns);
+    if events & c::SYNTHJIT_EVENT_CHANGED != 0 {
+        // A person asked for it, not the process.
+        p.account.refill();
+    }
     if events & c::SYNTHJIT_EVENT_THREADS != 0 {
         code.counters.dropped = code.counters.dropped.wrapping_add(1);
         back_off(p);
@@ -76,20 +86,51 @@ fn update(
     let allowed = may_specialize(p, switches, view);
     if events & (BREAKS | c::SYNTHJIT_EVENT_CHANGED) != 0 {
         retire_paths(code, p, |_| true, why_gone(events, allowed), &quiesced);
-        p.without.clear();
+        p.negatives.clear();
+        p.stale = true;
     }
-    match allowed.and_then(|()| specialize(code, p, view, wish, &quiesced)) {
+    let done = allowed
+        .and_then(|()| judge(code, p, &quiesced))
+        .and_then(|()| specialize(code, p, view, wish, &quiesced));
+    let waits = match done {
         Ok(()) => {
             step(p, Event::Retry);
             step(p, Event::Ready);
+            forget_in_time(p);
+            false
         }
         Err(reason) => {
             glue::trace_refuse(p.tgid, None, reason);
-            retire_paths(code, p, |_| true, reason, &quiesced);
-            code.retire_vector(p, &quiesced);
+            if reason != Reason::RateLimited {
+                retire_paths(code, p, |_| true, reason, &quiesced);
+                p.negatives.clear();
+                p.stale = true;
+            }
+            // What was made stays for when it may be used again, if it is right still.
+            if p.stale {
+                code.retire_vector(p, &quiesced);
+            }
             step(p, Event::Lost(reason));
-            retry_later(p, reason);
+            retry_later(p, reason)
         }
+    };
+    p.task
+        .set_idle(waits && p.paths.is_empty() && p.vector.is_none());
+}
+
+/// Judges code that has used up its budget. `CostsMore`: the vector is not worth it; `RateLimited`: nothing may be done now.
+fn judge(code: &mut Code, p: &mut Process, quiesced: &Quiesced) -> Result<(), Reason> {
+    worth::judge_vector(p).inspect_err(|_| back_off(p))?;
+    while let Some((call, fd)) = worth::judge_paths(code, p) {
+        let is = |x: &Path| (x.call, x.fd) == (call, fd);
+        retire_paths(code, p, is, Reason::CostsMore, quiesced);
+        let wait = ms(p.in_vain.penalise(glue::random()));
+        let until_ms = glue::now_ms().saturating_add(wait.into());
+        remember(p, call, fd, Reason::CostsMore, until_ms);
+    }
+    match p.account.allows() {
+        true => Ok(()),
+        false => Err(Reason::RateLimited),
     }
 }
 
@@ -144,24 +185,26 @@ fn may_specialize(p: &Process, switches: (Reason, bool), view: &View) -> Result<
     Ok(())
 }
 
-/// Looks again by itself where nobody else would say that things have changed.
-fn retry_later(p: &mut Process, reason: Reason) {
-    if matches!(
-        reason,
+/// Looks again by itself where nobody else would say that things have changed. Whether it does.
+fn retry_later(p: &mut Process, reason: Reason) -> bool {
+    let wait = match reason {
         Reason::Disabled
-            | Reason::ProcessDisabled
-            | Reason::NotNative
-            | Reason::KvmHost
-            | Reason::CodeFault
-    ) {
-        return;
-    }
-    let now = glue::now_ms();
-    if p.not_before <= now {
-        back_off(p);
-    }
-    let wait = p.not_before.saturating_sub(now);
-    p.task.retry_in(u32::try_from(wait).unwrap_or(u32::MAX));
+        | Reason::ProcessDisabled
+        | Reason::NotNative
+        | Reason::KvmHost
+        | Reason::CodeFault => return false,
+        Reason::RateLimited => p.account.wait_ms(),
+        _ => {
+            let now = glue::now_ms();
+            if p.not_before <= now {
+                back_off(p);
+            }
+            let wait = p.not_before.saturating_sub(now);
+            u32::try_from(wait).unwrap_or(u32::MAX)
+        }
+    };
+    wake_in(p, wait);
+    true
 }
 
 /// Makes what is missing and publishes a vector.
@@ -172,15 +215,14 @@ fn specialize(
     wish: Option<(Call, u32)>,
     quiesced: &Quiesced,
 ) -> Result<(), Reason> {
-    let forgot = forget(p);
+    p.stale |= p.negatives.expire(glue::now_ms());
     let order = match wish {
-        Some((call, fd)) => match consider(code, p, call, fd, quiesced)? {
-            Considered::Known if !forgot && p.vector.is_some() => return republish(code, p),
-            Considered::Known | Considered::Refused => None,
-            Considered::Order(order) => Some(order),
-        },
+        Some((call, fd)) => consider(code, p, call, fd, quiesced)?,
         None => None,
     };
+    if order.is_none() && !p.stale && p.vector.is_some() {
+        return republish(code, p);
+    }
     let ordered = order.as_ref().map(|o| (o.call, o.fd, o.seen));
     let vector = match (code.rebuild(p, view, order, quiesced), ordered) {
         (Ok(vector), None) => vector,
@@ -192,7 +234,7 @@ fn specialize(
         (Err(reason), Some((call, fd, seen))) => {
             let (tgid, name, text) = (p.tgid, call.name(), reason.text());
             pr_debug!("{tgid}: descriptor {fd} gets no path for {name}: {text}\n");
-            refuse(code, p, (call, fd, &seen), reason)?;
+            refuse(code, p, (call, fd, &seen), reason);
             code.rebuild(p, view, None, quiesced)?
         }
         (Err(reason), None) => return Err(reason),
@@ -208,54 +250,48 @@ fn republish(code: &Code, p: &Process) -> Result<(), Reason> {
     Ok(())
 }
 
-/// What a look at a descriptor came to.
-enum Considered {
-    /// It has the path that it should have.
-    Known,
-    /// It has none, which is remembered.
-    Refused,
-    /// It is to get one.
-    Order(Order),
-}
-
+/// The path that a descriptor is to get, if it is to get one. If it has none and gets none, that is remembered.
 fn consider(
     code: &mut Code,
     p: &mut Process,
     call: Call,
     fd: u32,
     quiesced: &Quiesced,
-) -> Result<Considered, Reason> {
+) -> Result<Option<Order>, Reason> {
     let seen = glue::view_fd(fd);
     let facts = &code.machine.as_ref().ok_or(Reason::SymbolMissing)?.facts;
     let verdict = admit::descriptor(&object(&seen), call, facts);
-
-    let known = p
-        .paths
-        .iter()
-        .find(|x| x.call == call && x.fd == fd && fits(x, &seen, facts));
+    let is = |x: &Path| (x.call, x.fd) == (call, fd);
+    let known = p.paths.iter().find(|x| is(x) && fits(x, &seen, facts));
     if let Some(path) = known {
         if glue::memory_asked(path.code.slot.index()) {
             note_memory(p, p.memory.looked(glue::now_ms(), glue::look_at_memory()));
         }
-        return Ok(Considered::Known);
+        return Ok(None);
     }
     // Others may be closed, or lead to other objects by now.
     let facts = *facts;
     retire_paths(
         code,
         p,
-        |x| !fits(x, &glue::view_fd(x.fd), &facts),
+        |x| is(x) || !fits(x, &glue::view_fd(x.fd), &facts),
         Reason::Replaced,
         quiesced,
     );
+    if p.negatives.has(fd, call) {
+        return Ok(None);
+    }
     match verdict {
-        Ok(kind) => Ok(Considered::Order(Order {
+        Ok(kind) => Ok(Some(Order {
             kind,
             call,
             fd,
             seen,
         })),
-        Err(reason) => refuse(code, p, (call, fd, &seen), reason).map(|()| Considered::Refused),
+        Err(reason) => {
+            refuse(code, p, (call, fd, &seen), reason);
+            Ok(None)
+        }
     }
 }
 
@@ -272,33 +308,46 @@ fn fits(path: &Path, seen: &FdView, facts: &Facts) -> bool {
         && path.instance.file_mode == seen.f_mode
 }
 
-/// Remembers that a descriptor has no path for a call, for a while that grows.
-fn refuse(
-    code: &mut Code,
-    p: &mut Process,
-    about: (Call, u32, &FdView),
-    reason: Reason,
-) -> Result<(), Reason> {
+/// Remembers that a descriptor has no path for a call. All that are found in a while are forgotten together, after a while that grows.
+fn refuse(code: &mut Code, p: &mut Process, about: (Call, u32, &FdView), reason: Reason) {
     let (call, fd, _) = about;
     glue::trace_refuse(p.tgid, Some(about), reason);
     code.counters.refused = code.counters.refused.wrapping_add(1);
-    if p.without.is_empty() {
+    let now = glue::now_ms();
+    if p.forget_at <= now {
         let wait = ms(p.fruitless.penalise(glue::random()));
-        p.forget_at = glue::now_ms().saturating_add(wait.into());
-        p.task.retry_in(wait);
+        p.forget_at = now.saturating_add(wait.into());
     }
-    p.without
-        .push(Without { fd, call, reason }, GFP_KERNEL)
-        .map_err(|_| Reason::NoMemory)
+    remember(p, call, fd, reason, p.forget_at);
 }
 
-/// What had no path may be another object by now. Whether something was forgotten.
-fn forget(p: &mut Process) -> bool {
-    let due = !p.without.is_empty() && glue::now_ms() >= p.forget_at;
-    if due {
-        p.without.clear();
+/// Has the vector leave a descriptor to the stock entry until then.
+fn remember(p: &mut Process, call: Call, fd: u32, reason: Reason, until_ms: u64) {
+    p.stale = true;
+    p.negatives.insert(Negative {
+        fd,
+        call,
+        reason,
+        until_ms,
+    });
+}
+
+/// Looks again when the next descriptor is to be forgotten.
+fn forget_in_time(p: &mut Process) {
+    let Some(due) = p.negatives.next_due() else {
+        return;
+    };
+    let now = glue::now_ms();
+    if p.wakes_at <= now || due < p.wakes_at {
+        let wait = due.saturating_sub(now);
+        wake_in(p, u32::try_from(wait).unwrap_or(u32::MAX));
     }
-    due
+}
+
+/// Has a work run in so many milliseconds, and at no other time.
+fn wake_in(p: &mut Process, ms: u32) {
+    p.wakes_at = glue::now_ms().saturating_add(ms.into());
+    p.task.retry_in(ms);
 }
 
 /// Takes the paths out that `which` names.
@@ -309,11 +358,14 @@ fn retire_paths(
     reason: Reason,
     quiesced: &Quiesced,
 ) {
-    let did = &mut p.did;
+    let (did, account, stale) = (&mut p.did, &mut p.account, &mut p.stale);
     p.paths.retain(|path| {
         let stays = !which(path);
         if !stays {
-            did.add(path);
+            *stale = true;
+            let counts = path.counts();
+            did.add(path, counts.hits);
+            account.charge(worth::settle_path(code, path, &counts));
             code.retire_path(path, reason, quiesced);
         }
         stays
@@ -326,43 +378,4 @@ pub(crate) fn strip(code: &mut Code, p: &mut Process, reason: Reason, quiesced: 
     retire_paths(code, p, |_| true, reason, quiesced);
     code.retire_vector(p, quiesced);
     code.flush();
-}
-
-/// Retired code is poisoned, and names and directories follow paths. Workqueue context.
-///
-/// Directories are made here and not where paths are made because they cost more than the
-/// paths, and the process should not wait for them.
-pub(crate) fn tidy() {
-    let _change = CHANGE.lock();
-    {
-        let mut state = STATE.lock();
-        state.code.flush();
-        if glue::update_names() {
-            glue::tidy_soon();
-        }
-    }
-    while let Some((parent, tgid, fd, call)) = next_without_dir() {
-        // Under CHANGE, so the path is still there afterwards.
-        let Ok(dir) = parent.path(tgid, fd, call == Call::Read) else {
-            pr_warn!("no memory for the directory of {fd}.{}\n", call.name());
-            break;
-        };
-        let mut state = STATE.lock();
-        let of_path = |x: &&mut Path| x.fd == fd && x.call == call;
-        let process = state.processes.iter_mut().find(|p| p.tgid == tgid);
-        if let Some(path) = process.and_then(|p| p.paths.iter_mut().find(of_path)) {
-            path.dir = Some(dir);
-        }
-    }
-    // What a path that was made anew has use for was taken over above.
-    glue::remove_dirs_now();
-}
-
-fn next_without_dir() -> Option<(Arc<Dir>, i32, u32, Call)> {
-    let state = STATE.lock();
-    let found = state.processes.iter().find_map(|p| {
-        let path = p.paths.iter().find(|x| x.dir.is_none())?;
-        Some((p.dir.clone()?, p.tgid, path.fd, path.call))
-    });
-    found
 }

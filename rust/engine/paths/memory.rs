@@ -80,6 +80,13 @@ impl Seen {
         }
     }
 
+    /// For a path that is new: its first long call asks for a look, unless what was seen still holds. Paths that give too many
+    /// calls back go before they have given back [`SKIPPED`], so the one in such a path's place must not wait for that many.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self { left: 1, ..self }
+    }
+
     /// It may be shared by now, which changes no mapping.
     #[must_use]
     pub fn forgotten(self) -> Self {

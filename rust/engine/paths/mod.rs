@@ -60,6 +60,36 @@ impl PathKind {
     }
 }
 
+/// What every path counts, for whether it is worth its cost ([`super::worth`]): an object at this address of
+///
+/// ```c
+///     u64 hits;       /* calls that it served */
+///     u32 budget;     /* counts down with each call that it gives back; negative: reports itself */
+///     u32 faults;     /* counts down with those that it gives back because a copy faulted; negative: likewise */
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts(pub u64);
+
+impl Counts {
+    /// Bytes of the object.
+    pub const SIZE: u64 = 16;
+
+    /// Address of `hits`.
+    pub fn hits(self) -> u64 {
+        self.0
+    }
+
+    /// Address of `budget`.
+    pub fn budget(self) -> u64 {
+        self.0.wrapping_add(8)
+    }
+
+    /// Address of `faults`.
+    pub fn faults(self) -> u64 {
+        self.0.wrapping_add(12)
+    }
+}
+
 /// What is learnt about one descriptor of one process when a path is made for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance {
@@ -73,8 +103,8 @@ pub struct Instance {
     pub files: u64,
     /// The file's `f_mode`; must allow the call.
     pub file_mode: u32,
-    /// Where to count hits; `None` saves the instruction.
-    pub hits: Option<u64>,
+    /// Address of what the path always counts.
+    pub counts: Counts,
     /// Calls that are given back are reported one by one.
     pub report_bails: bool,
     /// Where to count why calls are given back, by the stubs that [`bails::emit`] makes; `None`: it is not counted.

@@ -49,6 +49,8 @@ struct Places {
     long: Label,
     /// It may be copied.
     counted: Label,
+    given_back: Label,
+    faulted: Label,
 }
 
 /// The shared part of a path on a pipe.
@@ -91,6 +93,8 @@ impl<'a> Pipe<'a> {
             leave: m.label(),
             long: m.label(),
             counted: m.label(),
+            given_back: m.label(),
+            faulted: m.label(),
         };
         let guards = Guards::new(m, side.kind, instance.bails.as_ref(), &exits);
         Self {
@@ -214,10 +218,7 @@ impl<'a> Pipe<'a> {
     /// ```
     ///
     /// `memory.seen` is 64 bits wide: what is no sequence number is never equal.
-    pub(super) fn long_count(&self, m: &mut Masm<'_>) {
-        if !m.ground().erms {
-            return;
-        }
+    fn long_count(&self, m: &mut Masm<'_>) {
         let memory = self.instance.memory;
         m.place_as(self.places.long, "long");
         m.guard_less_one(LESS_ONE, self.known.page_size, self.bail(Bail::Count));
@@ -287,9 +288,7 @@ impl<'a> Pipe<'a> {
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.add64_to(field(OWNER, side.bytes), side.done);
         m.inc64(field(OWNER, side.calls));
-        if let Some(hits) = self.instance.hits {
-            m.count_own(hits);
-        }
+        m.count_own(self.instance.counts.hits());
         m.unlock(field(PIPE, k.pipe_mutex_owner));
         m.different(self.places.tail_unlock);
         // The unlock is a full barrier. It pairs with the one between a waiter's joining the list and its look at head and
@@ -310,6 +309,10 @@ impl<'a> Pipe<'a> {
     pub(super) fn cold(&self, m: &mut Masm<'_>) {
         let (k, exits, places) = (self.known, &self.exits, &self.places);
         m.place_as(exits.fault, "fault");
+        m.spend(self.instance.counts.faults());
+        m.not_negative_near(places.faulted);
+        m.mark_spent(self.instance.counts.budget());
+        m.place_as(places.faulted, "faulted");
         if self.side.writes {
             // The copy moved the source by what it has done: count less rest.
             m.add_reg(SOURCE, LEFT);
@@ -331,23 +334,26 @@ impl<'a> Pipe<'a> {
         }
         m.restore(PIPE);
         m.restore(TASK);
-        self.arguments(m);
+        m.set(RESULT, u64::from(self.side.kind.syscall()));
+        m.set(FD, u64::from(self.instance.fd));
         if self.instance.report_bails {
             m.call(m.ground().bail_thunk);
-        } else {
-            m.count_shared(m.ground().bailouts);
         }
+        m.spend(self.instance.counts.budget());
+        m.not_negative_near(places.given_back);
+        m.call(m.ground().learn_thunk);
+        m.place_as(places.given_back, "given_back");
         m.leave_kernel(&self.door);
         m.exit_to_stock();
 
         if m.ground().erms {
+            self.long_count(m);
             m.place_as(exits.memory, "memory");
-            m.count_down(self.instance.memory.left());
+            m.spend(self.instance.memory.left());
             m.different_near(exits.bail);
         }
         m.place_as(exits.changed, "changed");
-        self.arguments(m);
-        m.call(m.ground().learn_thunk);
+        m.mark_spent(self.instance.counts.budget());
         m.go_near(exits.bail);
 
         m.place_as(places.contended, "contended");
@@ -362,12 +368,6 @@ impl<'a> Pipe<'a> {
         m.place_as(places.tail, "tail");
         self.finish_tail(m);
         m.go(places.leave);
-    }
-
-    /// The call's number and the descriptor, as the user gave them.
-    fn arguments(&self, m: &mut Masm<'_>) {
-        m.set(RESULT, u64::from(self.side.kind.syscall()));
-        m.set(FD, u64::from(self.instance.fd));
     }
 
     /// Keeps rsi, which is the user's buffer or the number of bytes done, and says what the tail is to do.

@@ -71,7 +71,6 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
         |m| m.compare_zero64(field(PIPE, k.pipe_fasync_writers)),
         |m| m.restore(USER),
     );
-    p.long_count(m);
     p.made(m, entry)
 }
 

@@ -51,7 +51,6 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
     m.add32_to(field(RING, k.buf_len), COUNT);
     m.go(p.end_of_cases());
 
-    p.long_count(m);
     p.cold(m);
     p.made(m, entry)
 }

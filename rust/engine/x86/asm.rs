@@ -2,9 +2,9 @@
 
 //! One method per instruction form. The only file that knows how instructions are encoded.
 //!
-//! Displacements take the short form when they fit. Bytes are spelled out for what `dynasm!` has no name for (`endbr64`,
-//! the 64-bit `sysret`, `mov rax, [64-bit address]`) and where its form is longer than need be (`push`, `pop`,
-//! `mov r32, imm32` with a register chosen at run time; `cmp` with a short immediate).
+//! Displacements and immediates take the short form when they fit. Registers are chosen at run time, for which `dynasm!` takes
+//! the longest encoding of an operand, with REX and SIB bytes: so instructions with memory at a register, or with registers, are
+//! spelled out, as is what `dynasm!` has no name for (`endbr64`, the 64-bit `sysret`, `mov rax, [64-bit address]`).
 
 use dynasm::dynasm;
 
@@ -33,7 +33,14 @@ pub enum Cond {
     AboveEqual,
     /// above
     Above,
+    /// below or equal
+    BelowEqual,
+    /// the last result was not negative
+    NotNegative,
 }
+
+/// The prefix of instructions on 64 bits.
+const REX_W: u8 = 0x48;
 
 /// Instructions into a buffer.
 pub struct Asm<'a> {
@@ -41,70 +48,53 @@ pub struct Asm<'a> {
     pub buf: Buf<'a>,
 }
 
-/// Instructions with a register and memory.
+/// Instructions with a register and memory, by the bytes before the operands.
 macro_rules! reg_mem {
-    ($($(#[$doc:meta])* $name:ident: $op:tt $size:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $code:expr;)*) => {$(
         $(#[$doc])*
         pub fn $name(&mut self, reg: Reg, mem: Mem) {
-            let base = mem.base;
-            match i8::try_from(mem.offset) {
-                Ok(offset) => dynasm!(self.buf ; .arch x64 ; $op $size(reg), [BYTE Rq(base) + offset]),
-                Err(_) => dynasm!(self.buf ; .arch x64 ; $op $size(reg), [DWORD Rq(base) + mem.offset]),
-            }
+            self.memory($code, reg.into(), mem);
         }
     )*};
 }
 
-/// Instructions with memory and a register.
+/// Instructions with memory and a register, by the bytes before the operands.
 macro_rules! mem_reg {
-    ($($(#[$doc:meta])* $name:ident: $prefix:tt $op:tt $size:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $code:expr;)*) => {$(
         $(#[$doc])*
         pub fn $name(&mut self, mem: Mem, reg: Reg) {
-            let base = mem.base;
-            match i8::try_from(mem.offset) {
-                Ok(offset) => mem_reg!(@ self $prefix $op [BYTE Rq(base) + offset], $size(reg)),
-                Err(_) => mem_reg!(@ self $prefix $op [DWORD Rq(base) + mem.offset], $size(reg)),
-            }
+            self.memory($code, reg.into(), mem);
         }
     )*};
-    (@ $self:ident plain $($op:tt)*) => { dynasm!($self.buf ; .arch x64 ; $($op)*) };
-    (@ $self:ident lock $($op:tt)*) => { dynasm!($self.buf ; .arch x64 ; lock $($op)*) };
 }
 
-/// Instructions with memory alone.
+/// Instructions with memory alone, by the bytes before it and the opcode's extension.
 macro_rules! mem {
-    ($($(#[$doc:meta])* $name:ident: $op:tt $size:tt;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $code:expr, $extension:literal;)*) => {$(
         $(#[$doc])*
         pub fn $name(&mut self, mem: Mem) {
-            let base = mem.base;
-            match i8::try_from(mem.offset) {
-                Ok(offset) => dynasm!(self.buf ; .arch x64 ; $op $size [BYTE Rq(base) + offset]),
-                Err(_) => dynasm!(self.buf ; .arch x64 ; $op $size [DWORD Rq(base) + mem.offset]),
-            }
+            self.memory($code, $extension, mem);
         }
     )*};
 }
 
-/// Instructions with memory and a 32-bit immediate.
+/// Instructions with memory and a 32-bit immediate, by the bytes before them and the opcode's extension.
 macro_rules! mem_imm {
-    ($($(#[$doc:meta])* $name:ident: $op:tt $size:tt;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $code:expr, $extension:literal;)*) => {$(
         $(#[$doc])*
         pub fn $name(&mut self, mem: Mem, imm: i32) {
-            let base = mem.base;
-            match i8::try_from(mem.offset) {
-                Ok(offset) => dynasm!(self.buf ; .arch x64 ; $op $size [BYTE Rq(base) + offset], DWORD imm),
-                Err(_) => dynasm!(self.buf ; .arch x64 ; $op $size [DWORD Rq(base) + mem.offset], DWORD imm),
-            }
+            self.memory($code, $extension, mem);
+            self.buf.push_i32(imm);
         }
     )*};
 }
 
-/// Instructions with two registers.
+/// Instructions with two registers, by the bytes before them.
 macro_rules! reg_reg {
-    ($($(#[$doc:meta])* $name:ident: $op:tt $size:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $code:expr;)*) => {$(
         $(#[$doc])*
         pub fn $name(&mut self, to: Reg, from: Reg) {
-            dynasm!(self.buf ; .arch x64 ; $op $size(to), $size(from))
+            self.registers($code, from.into(), to);
         }
     )*};
 }
@@ -135,91 +125,113 @@ impl<'a> Asm<'a> {
         Self { buf }
     }
 
+    /// `code` and its operands: memory, and a register or the opcode's extension as `field`. No base needs a SIB byte, no
+    /// register a bit of REX. A displacement of zero is there too: listings name it.
+    #[inline(always)]
+    fn memory<const N: usize>(&mut self, code: [u8; N], field: u8, mem: Mem) {
+        let operands = field.wrapping_shl(3) | u8::from(mem.base);
+        self.buf.extend(&code);
+        match i8::try_from(mem.offset) {
+            Ok(offset) => self.buf.extend(&[0x40 | operands, offset as u8]),
+            Err(_) => {
+                self.buf.push(0x80 | operands);
+                self.buf.push_i32(mem.offset);
+            }
+        }
+    }
+
+    /// `code` and its operands: two registers, or one and the opcode's extension as `field`.
+    #[inline(always)]
+    fn registers<const N: usize>(&mut self, code: [u8; N], field: u8, reg: Reg) {
+        self.buf.extend(&code);
+        self.buf.push(0xc0 | field.wrapping_shl(3) | u8::from(reg));
+    }
+
     reg_mem! {
         /// `mov r64, [m]`
-        load64: mov Rq;
+        load64: [REX_W, 0x8b];
         /// `mov r32, [m]`
-        load32: mov Rd;
+        load32: [0x8b];
         /// `lea r64, [m]`
-        lea: lea Rq;
+        lea: [REX_W, 0x8d];
         /// `add r64, [m]`
-        add64_mem: add Rq;
+        add64_mem: [REX_W, 0x03];
         /// `add r32, [m]`
-        add32_mem: add Rd;
+        add32_mem: [0x03];
         /// `sub r32, [m]`
-        sub32_mem: sub Rd;
+        sub32_mem: [0x2b];
         /// `and r32, [m]`
-        and32_mem: and Rd;
+        and32_mem: [0x23];
         /// `or r64, [m]`
-        or64_mem: or Rq;
+        or64_mem: [REX_W, 0x0b];
         /// `or r16, [m]`
-        or16_mem: or Rw;
+        or16_mem: [0x66, 0x0b];
         /// `xor r64, [m]`
-        xor64_mem: xor Rq;
+        xor64_mem: [REX_W, 0x33];
         /// `cmp r64, [m]`
-        cmp64_mem: cmp Rq;
+        cmp64_mem: [REX_W, 0x3b];
         /// `cmp r32, [m]`
-        cmp32_mem: cmp Rd;
+        cmp32_mem: [0x3b];
     }
 
     mem_reg! {
         /// `mov [m], r64`
-        store64: plain mov Rq;
+        store64: [REX_W, 0x89];
         /// `mov [m], r32`
-        store32: plain mov Rd;
+        store32: [0x89];
         /// `add [m], r64`
-        add64_to: plain add Rq;
+        add64_to: [REX_W, 0x01];
         /// `add [m], r32`
-        add32_to: plain add Rd;
+        add32_to: [0x01];
         /// `sub [m], r32`
-        sub32_from: plain sub Rd;
+        sub32_from: [0x29];
         /// `lock cmpxchg [m], r64`
-        lock_cmpxchg64: lock cmpxchg Rq;
+        lock_cmpxchg64: [0xf0, REX_W, 0x0f, 0xb1];
     }
 
     mem! {
         /// `inc qword [m]`
-        inc64: inc QWORD;
+        inc64: [REX_W, 0xff], 0;
         /// `inc dword [m]`
-        inc32: inc DWORD;
+        inc32: [0xff], 0;
         /// `dec dword [m]`
-        dec32: dec DWORD;
+        dec32: [0xff], 1;
     }
 
     mem_imm! {
         /// `mov qword [m], imm`, the immediate sign-extended
-        store64_imm: mov QWORD;
+        store64_imm: [REX_W, 0xc7], 0;
         /// `mov dword [m], imm`
-        store32_imm: mov DWORD;
+        store32_imm: [0xc7], 0;
         /// `cmp qword [m], imm`, the immediate sign-extended and 32 bits long
-        cmp64_imm32: cmp QWORD;
+        cmp64_imm32: [REX_W, 0x81], 7;
         /// `cmp dword [m], imm`, the immediate 32 bits long
-        cmp32_imm32: cmp DWORD;
+        cmp32_imm32: [0x81], 7;
         /// `test dword [m], imm`
-        test32_imm: test DWORD;
+        test32_imm: [0xf7], 0;
     }
 
     reg_reg! {
         /// `mov r64, r64`
-        move64: mov Rq;
+        move64: [REX_W, 0x89];
         /// `mov r32, r32`
-        move32: mov Rd;
+        move32: [0x89];
         /// `add r64, r64`
-        add64: add Rq;
+        add64: [REX_W, 0x01];
         /// `sub r64, r64`
-        sub64: sub Rq;
+        sub64: [REX_W, 0x29];
         /// `and r32, r32`
-        and32: and Rd;
+        and32: [0x21];
         /// `xor r32, r32`
-        xor32: xor Rd;
+        xor32: [0x31];
         /// `test r64, r64`
-        test64: test Rq;
+        test64: [REX_W, 0x85];
         /// `test r32, r32`
-        test32: test Rd;
+        test32: [0x85];
         /// `cmp r64, r64`
-        cmp64: cmp Rq;
+        cmp64: [REX_W, 0x39];
         /// `bt r64, r64`: the carry flag is bit `from % 64` of `to`
-        bit_test64: bt Rq;
+        bit_test64: [REX_W, 0x0f, 0xa3];
     }
 
     reg_target! {
@@ -293,33 +305,36 @@ impl<'a> Asm<'a> {
     pub fn cmp64_reg_imm(&mut self, reg: Reg, imm: i32) {
         match i8::try_from(imm) {
             Ok(imm) => {
-                self.buf.extend(&[0x48, 0x83, 0xf8 | u8::from(reg)]);
+                self.registers([REX_W, 0x83], 7, reg);
                 self.buf.push_i8(imm);
             }
-            Err(_) => dynasm!(self.buf ; .arch x64 ; cmp Rq(reg), DWORD imm),
+            Err(_) => {
+                self.registers([REX_W, 0x81], 7, reg);
+                self.buf.push_i32(imm);
+            }
         }
     }
 
     /// `cmp dword [m], imm`
     pub fn cmp32_imm(&mut self, mem: Mem, imm: i32) {
-        match Self::short(mem, imm) {
-            Some([code, mem, offset, imm]) => self.buf.extend(&[code, mem, offset, imm]),
-            None => self.cmp32_imm32(mem, imm),
+        match i8::try_from(imm) {
+            Ok(imm) => {
+                self.memory([0x83], 7, mem);
+                self.buf.push_i8(imm);
+            }
+            Err(_) => self.cmp32_imm32(mem, imm),
         }
     }
 
     /// `cmp qword [m], imm`, the immediate sign-extended
     pub fn cmp64_imm(&mut self, mem: Mem, imm: i32) {
-        match Self::short(mem, imm) {
-            Some([code, mem, offset, imm]) => self.buf.extend(&[0x48, code, mem, offset, imm]),
-            None => self.cmp64_imm32(mem, imm),
+        match i8::try_from(imm) {
+            Ok(imm) => {
+                self.memory([REX_W, 0x83], 7, mem);
+                self.buf.push_i8(imm);
+            }
+            Err(_) => self.cmp64_imm32(mem, imm),
         }
-    }
-
-    /// `cmp [m], imm` where offset and immediate are short.
-    fn short(mem: Mem, imm: i32) -> Option<[u8; 4]> {
-        let (offset, imm) = (i8::try_from(mem.offset).ok()?, i8::try_from(imm).ok()?);
-        Some([0x83, 0x78 | u8::from(mem.base), offset as u8, imm as u8])
     }
 
     /// `mov rsp, imm64`
@@ -371,7 +386,7 @@ impl<'a> Asm<'a> {
 
     /// `dec r32`
     pub fn dec32_reg(&mut self, reg: Reg) {
-        dynasm!(self.buf ; .arch x64 ; dec Rd(reg))
+        self.registers([0xff], 1, reg);
     }
 
     /// `shl r64, bits`
@@ -404,9 +419,9 @@ impl<'a> Asm<'a> {
         dynasm!(self.buf ; .arch x64 ; dec DWORD [=>target])
     }
 
-    /// `lock inc qword [rip + target]`
-    pub fn lock_inc64_at(&mut self, target: Target) {
-        dynasm!(self.buf ; .arch x64 ; lock inc QWORD [=>target])
+    /// `or byte [rip + target], imm`
+    pub fn or8_at(&mut self, target: Target, imm: i8) {
+        dynasm!(self.buf ; .arch x64 ; or BYTE [=>target], BYTE imm)
     }
 
     /// `verw [rip + target]`
@@ -431,6 +446,12 @@ impl<'a> Asm<'a> {
         dynasm!(self.buf ; .arch x64 ; jne BYTE =>target)
     }
 
+    /// `jns label`, at most 127 bytes away
+    pub fn jns_near(&mut self, label: Label) {
+        let target = Target::Label(label);
+        dynasm!(self.buf ; .arch x64 ; jns BYTE =>target)
+    }
+
     /// `call target`
     pub fn call(&mut self, target: Target) {
         dynasm!(self.buf ; .arch x64 ; call =>target)
@@ -444,6 +465,8 @@ impl<'a> Asm<'a> {
             Cond::Below => dynasm!(self.buf ; .arch x64 ; jb =>target),
             Cond::AboveEqual => dynasm!(self.buf ; .arch x64 ; jae =>target),
             Cond::Above => dynasm!(self.buf ; .arch x64 ; ja =>target),
+            Cond::BelowEqual => dynasm!(self.buf ; .arch x64 ; jbe =>target),
+            Cond::NotNegative => dynasm!(self.buf ; .arch x64 ; jns =>target),
         }
     }
 

@@ -41,6 +41,24 @@ impl Masm<'_> {
         self.asm.jne_near(label);
     }
 
+    /// To `target` if the last comparison said below or equal.
+    pub fn below_or_equal(&mut self, target: impl Into<Target>) {
+        self.verb("below_or_equal");
+        self.asm.jcc(Cond::BelowEqual, target.into());
+    }
+
+    /// To `target` if the last result was not negative.
+    pub fn not_negative(&mut self, target: impl Into<Target>) {
+        self.verb("not_negative");
+        self.asm.jcc(Cond::NotNegative, target.into());
+    }
+
+    /// The same to `label`, which is at most 127 bytes away: shorter.
+    pub fn not_negative_near(&mut self, label: Label) {
+        self.verb("not_negative_near");
+        self.asm.jns_near(label);
+    }
+
     /// To `target` if the last comparison said above.
     pub fn above(&mut self, target: impl Into<Target>) {
         self.verb("above");

@@ -462,16 +462,17 @@ impl<'a> Masm<'a> {
         self.asm.call(Target::Address(address));
     }
 
-    /// Adds one to a counter that other CPUs count on as well.
-    pub fn count_shared(&mut self, counter: u64) {
-        self.verb("count_shared");
-        self.asm.lock_inc64_at(Target::Address(counter));
+    /// Takes one from a 32-bit budget of this code alone.
+    pub fn spend(&mut self, budget: u64) {
+        self.verb("spend");
+        self.asm.dec32_at(Target::Address(budget));
     }
 
-    /// Takes one from a counter of this path alone; the last result was zero if it has come to an end.
-    pub fn count_down(&mut self, counter: u64) {
-        self.verb("count_down");
-        self.asm.dec32_at(Target::Address(counter));
+    /// Makes a 32-bit budget negative, and changes no lower bit.
+    pub fn mark_spent(&mut self, budget: u64) {
+        self.verb("mark_spent");
+        self.asm
+            .or8_at(Target::Address(budget.wrapping_add(3)), i8::MIN);
     }
 
     /// Adds one to a counter of this path alone.

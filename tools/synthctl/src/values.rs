@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use synthjit_engine::paths::bails::BailCounts;
 use synthjit_engine::paths::memory::Memory;
-use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
+use synthjit_engine::paths::{self, Counts, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::x86::verbs::Verbs;
 use synthjit_engine::Ground;
@@ -101,7 +101,6 @@ impl Values {
             learn_thunk: self.get("learn_thunk")?,
             bail_thunk: self.get("bail_thunk")?,
             verw_sel: self.get("verw_sel")?,
-            bailouts: self.get("bailouts")?,
         };
         let instance = Instance {
             fd: u32::try_from(self.get("fd")?).ok()?,
@@ -109,7 +108,7 @@ impl Values {
             kernel_stack: self.get("kernel_stack")?,
             files: self.get("files")?,
             file_mode: u32::try_from(self.get("file_mode")?).ok()?,
-            hits: Some(self.get("hits")?).filter(|address| *address != 0),
+            counts: Counts(self.get("counts")?),
             report_bails: is("report_bails")?,
             bails: self.counts()?,
             memory: Memory {

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind};
 use serde::Deserialize;
 use synthjit_engine::paths::bails::BailCounts;
 use synthjit_engine::paths::PathKind;
@@ -90,7 +90,7 @@ fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (B
         }
     };
     // Without fast string copies a path has the same branches but for those that look at memory; they would be numbered otherwise.
-    let looks = |i: &Instruction| i.mnemonic() == Mnemonic::Dec && i.is_ip_rel_memory_operand();
+    let looks = |i: &Instruction| i.code() == Code::Mov_EAX_moffs32;
     if matches!(slot, Slot::Path(_)) && !code.values().any(looks) {
         return BTreeMap::new();
     }
@@ -132,6 +132,7 @@ fn describe(code: &BTreeMap<u64, Instruction>, branch: &Instruction) -> String {
     let compare = compares.next().expect("something is compared");
     let what = match (compare.mnemonic(), compare.op0_register()) {
         (Mnemonic::Bt, _) => "map",
+        (Mnemonic::Dec, _) => "budget",
         (Mnemonic::Cmp, iced_x86::Register::RAX) => "call",
         (Mnemonic::Cmp, iced_x86::Register::RDI) if compare.op1_kind() != OpKind::Register => {
             "descriptor"
@@ -338,10 +339,12 @@ fn every_branch_goes_both_ways_on(form: Form) {
     pipes::slow_copies_are_short(form);
     pipes::what_comes_late_is_left_to_the_tail(form);
     pipes::waiters_at_a_failed_guard_are_woken(form);
+    pipes::a_used_up_budget_is_reported(form);
     counts::fast_cases_stay_within_their_budgets(form);
     vectors::random_vectors(60);
     vectors::many_descriptors_fit();
     vectors::halving_keeps_the_price();
+    vectors::a_used_up_budget_is_reported();
     observe(None);
     let taken = TAKEN.take();
     KNOWN.take();

@@ -8,7 +8,9 @@ use synthjit_engine::vector::{self, Entry, VectorPlan};
 use synthjit_engine::Ground;
 
 use crate::disasm::reachable;
-use crate::facts::{facts, facts_of, ground, instance, Form, COUNTERS, PATH_BASE, VECTOR_BASE};
+use crate::facts::{
+    facts, facts_of, ground, instance, Form, BUDGET, COUNTERS, COUNTS, PATH_BASE, VECTOR_BASE,
+};
 use crate::lawful;
 
 fn grounds() -> impl Strategy<Value = Ground> {
@@ -28,17 +30,17 @@ fn instances() -> impl Strategy<Value = Instance> {
         any::<u64>(),
         any::<u64>(),
         any::<u32>(),
-        any::<[bool; 2]>(),
+        any::<bool>(),
     );
     numbers.prop_map(
-        |(fd, task, kernel_stack, files, file_mode, [hits, report_bails])| Instance {
+        |(fd, task, kernel_stack, files, file_mode, report_bails)| Instance {
             // A descriptor's place in the table must be within an offset's reach.
             fd: fd >> 4,
             task,
             kernel_stack,
             files,
             file_mode,
-            hits: hits.then_some(ground().bailouts + 64),
+            counts: COUNTS,
             report_bails,
             bails: None,
             memory: instance().memory,
@@ -63,11 +65,11 @@ proptest! {
     fn vectors_are_lawful(ground in grounds(), learn: bool, fds in prop::collection::btree_map(0..12u32, any::<bool>(), 0..12)) {
         let entries: Vec<Entry> = fds.iter().map(|(&fd, &path)| Entry { fd, target: path.then_some(PATH_BASE + u64::from(fd) * 1024) }).collect();
         let targets: Vec<u64> = entries.iter().filter_map(|e| e.target).collect();
-        let plan = VectorPlan { learn, write: &entries, read: &entries[..entries.len() / 2] };
+        let plan = VectorPlan { learn, budget: BUDGET, write: &entries, read: &entries[..entries.len() / 2] };
         let mut out = [0; layout::VECTOR_SLOT];
         match vector::emit(&plan, &facts(), &ground, VECTOR_BASE, instance().kernel_stack, &mut out) {
             Ok(len) => {
-                lawful::vector(&out, VECTOR_BASE, len, &ground, &targets);
+                lawful::vector(&out, VECTOR_BASE, len, &ground, BUDGET, &targets);
             }
             Err(reason) => prop_assert!(reason == Reason::TooManyDescriptors && fds.len() > 4, "{}", reason.text()),
         }

@@ -2,7 +2,7 @@
 //! has them.
 
 use synthjit_engine::paths::memory::Memory;
-use synthjit_engine::paths::Instance;
+use synthjit_engine::paths::{Counts, Instance};
 use synthjit_engine::specs::{Bail, Facts};
 use synthjit_engine::Ground;
 
@@ -112,7 +112,6 @@ pub fn ground() -> Ground {
         learn_thunk: 0xffff_ffff_c03f_0100,
         bail_thunk: 0xffff_ffff_c03f_0200,
         verw_sel: 0xffff_ffff_8200_0f00,
-        bailouts: 0xffff_ffff_c044_0000,
     }
 }
 
@@ -124,7 +123,7 @@ pub fn instance() -> Instance {
         kernel_stack: 0xffff_c900_0012_ff58,
         files: 0xffff_8881_0300_0000,
         file_mode: 0x0c26_0002,
-        hits: None,
+        counts: COUNTS,
         report_bails: false,
         bails: None,
         memory: Memory {
@@ -147,12 +146,15 @@ pub fn symbol(address: u64) -> Option<&'static str> {
         (ground.learn_thunk, "learn_thunk"),
         (ground.bail_thunk, "bail_thunk"),
         (ground.verw_sel, "verw_sel"),
-        (ground.bailouts, "bailouts"),
-        (HITS, "hits"),
         (CHANGES, "mm_lock_seq"),
         (MEMORY, "memory.seen"),
         (MEMORY + 4, "memory.unsuited"),
         (MEMORY + 8, "memory.left"),
+        (COUNTS.hits(), "hits"),
+        (COUNTS.budget(), "budget"),
+        (COUNTS.budget() + 3, "budget+3"),
+        (COUNTS.faults(), "faults"),
+        (BUDGET, "budget"),
         (instance.task, "task"),
         (instance.kernel_stack, "kernel_stack"),
         (instance.files + facts.files_fdt, "files.fdt"),
@@ -174,7 +176,10 @@ pub const COUNTERS: u64 = 0xffff_ffff_c044_1000;
 const CHANGES: u64 = 0xffff_8881_0400_0168;
 
 /// Where the examples have what was seen of the process's memory.
-pub const MEMORY: u64 = 0xffff_ffff_c044_0080;
+pub const MEMORY: u64 = 0xffff_ffff_c044_00c0;
 
-/// Where the examples count hits.
-pub const HITS: u64 = 0xffff_ffff_c044_0040;
+/// Where the examples' paths count.
+pub const COUNTS: Counts = Counts(0xffff_ffff_c044_0040);
+
+/// Where the examples' vectors count down what is in vain.
+pub const BUDGET: u64 = 0xffff_ffff_c044_0080;

@@ -14,7 +14,7 @@ use synthjit_engine::Ground;
 
 use crate::disasm::{reachable, rest_is_poison};
 use crate::facts::{
-    facts, facts_of, ground, instance, symbol, Form, COUNTERS, HITS, PATH_BASE, VECTOR_BASE,
+    facts, facts_of, ground, instance, symbol, Form, BUDGET, COUNTERS, PATH_BASE, VECTOR_BASE,
 };
 use crate::lawful::image;
 
@@ -224,17 +224,12 @@ fn path(kind: PathKind, form: Form, ground: &Ground, instance: &Instance) -> Slo
     let mut out = [0; layout::PATH_SLOT];
     let facts = facts_of(form);
     let code = paths::emit(kind, &facts, instance, ground, PATH_BASE, &mut out).expect("a path");
-    let hits = if instance.hits.is_some() {
-        ", counting hits"
-    } else {
-        ""
-    };
     let kernel = match form {
         Form::Pool => "",
         Form::Places => ", before 7.3",
     };
     let head = format!(
-        "; {kind:?} for descriptor {}{kernel}{hits}\n{}",
+        "; {kind:?} for descriptor {}{kernel}\n{}",
         instance.fd,
         describe(ground)
     );
@@ -294,10 +289,6 @@ fn cases() -> [(&'static str, Slot); 12] {
         erms: false,
         ..plain
     };
-    let hits = Instance {
-        hits: Some(HITS),
-        ..instance()
-    };
     let pair = [
         Entry {
             fd: 4,
@@ -332,7 +323,7 @@ fn cases() -> [(&'static str, Slot); 12] {
         ),
         (
             "pipe_write_other_cpu.txt",
-            path(PathKind::PipeWrite, Form::Pool, &other, &hits),
+            path(PathKind::PipeWrite, Form::Pool, &other, &instance()),
         ),
         (
             "pipe_read.txt",
@@ -344,7 +335,7 @@ fn cases() -> [(&'static str, Slot); 12] {
         ),
         (
             "pipe_read_other_cpu.txt",
-            path(PathKind::PipeRead, Form::Pool, &other, &hits),
+            path(PathKind::PipeRead, Form::Pool, &other, &instance()),
         ),
         (
             "pipe_write_counting.txt",
@@ -361,6 +352,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 &ibt,
                 &VectorPlan {
                     learn: true,
+                    budget: BUDGET,
                     write: &[],
                     read: &[],
                 },
@@ -373,6 +365,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 &plain,
                 &VectorPlan {
                     learn: true,
+                    budget: BUDGET,
                     write: &pair,
                     read: &pair[..1],
                 },
@@ -385,6 +378,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 &plain,
                 &VectorPlan {
                     learn: true,
+                    budget: BUDGET,
                     write: &crowd,
                     read: &many,
                 },
@@ -397,6 +391,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 &plain,
                 &VectorPlan {
                     learn: true,
+                    budget: BUDGET,
                     write: &many,
                     read: &[],
                 },

@@ -212,7 +212,7 @@ const CASES: &[Case] = &[
     ("inc64_at", |s, o| s.inc64_at(o.target()), |o| format!("inc qword ptr [{}]", hex(o.far))),
     ("dec32_at", |s, o| s.dec32_at(o.target()), |o| format!("dec dword ptr [{}]", hex(o.far))),
     ("cmp32_at_zero", |s, o| s.cmp32_at_zero(o.target()), |o| format!("cmp dword ptr [{}],0", hex(o.far))),
-    ("lock_inc64_at", |s, o| s.lock_inc64_at(o.target()), |o| format!("lock inc qword ptr [{}]", hex(o.far))),
+    ("or8_at", |s, o| s.or8_at(o.target(), o.small as i8), |o| format!("or byte ptr [{}],{}", hex(o.far), hex(u64::from(o.small)))),
     ("verw_at", |s, o| s.verw_at(o.target()), |o| format!("verw [{}]", hex(o.far))),
     ("jmp", |s, o| s.jmp(o.target()), |o| format!("jmp {}", hex(o.far))),
     ("call", |s, o| s.call(o.target()), |o| format!("call {}", hex(o.far))),
@@ -221,6 +221,8 @@ const CASES: &[Case] = &[
     ("jb", |s, o| s.jcc(Cond::Below, o.target()), |o| format!("jb {}", hex(o.far))),
     ("jae", |s, o| s.jcc(Cond::AboveEqual, o.target()), |o| format!("jae {}", hex(o.far))),
     ("ja", |s, o| s.jcc(Cond::Above, o.target()), |o| format!("ja {}", hex(o.far))),
+    ("jbe", |s, o| s.jcc(Cond::BelowEqual, o.target()), |o| format!("jbe {}", hex(o.far))),
+    ("jns", |s, o| s.jcc(Cond::NotNegative, o.target()), |o| format!("jns {}", hex(o.far))),
     ("set64", |s, o| s.set64(o.a, o.wide), |o| format!("mov {},{}", name(o.a, 64), hex(o.wide))),
     ("set32", |s, o| s.set32(o.a, o.imm as u32), |o| format!("mov {},{}", name(o.a, 32), o.imm32())),
     ("set_rsp", |s, o| s.set_rsp(o.wide), |o| format!("mov rsp,{}", hex(o.wide))),
@@ -262,7 +264,9 @@ fn methods() -> Vec<String> {
             .next()
             .map(str::to_owned)
     });
-    let helpers = ["new", "data64", "place", "jcc", "jmp_near", "jne_near"];
+    let helpers = [
+        "new", "data64", "place", "jcc", "jmp_near", "jne_near", "jns_near",
+    ];
     by_macro
         .chain(written)
         .filter(|name| !helpers.contains(&name.as_str()))
@@ -346,19 +350,21 @@ proptest! {
         let (back, forward) = (asm.buf.label(), asm.buf.label());
         asm.place(back);
         asm.jne_near(forward);
+        asm.jns_near(forward);
         (0..between).for_each(|_| asm.nop());
         asm.jmp_near(back);
         asm.place(forward);
         match asm.buf.finish() {
             Ok(len) => {
-                prop_assert_eq!(len, between + 4);
+                prop_assert_eq!(len, between + 6);
                 let text = read(&out[..len]);
                 prop_assert!(text.starts_with(&format!("jne {}", hex(BASE + len as u64))), "{}", text);
+                prop_assert!(text.contains(&format!("jns {}", hex(BASE + len as u64))), "{}", text);
                 prop_assert!(text.ends_with(&format!("jmp {}", hex(BASE))), "{}", text);
             }
             Err(reason) => {
                 prop_assert_eq!(reason, Reason::Layout);
-                prop_assert!(between > 124, "{} bytes are not too far", between);
+                prop_assert!(between > 122, "{} bytes are not too far", between);
             }
         }
     }

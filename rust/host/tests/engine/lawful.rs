@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
 use synthjit_engine::paths::bails::{self, BailCounts};
-use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
+use synthjit_engine::paths::{self, Counts, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Bail, Facts, Reason};
 use synthjit_engine::Ground;
 
@@ -18,6 +18,7 @@ pub struct Image {
     pub code: PathCode,
     /// Where it counts, and the length of the stubs.
     stubs: Option<(BailCounts, usize)>,
+    counts: Counts,
 }
 
 /// Makes the path of `kind` for a slot at `base`. If there are `counters`, it counts there why it gives calls back.
@@ -60,7 +61,12 @@ pub fn image(
             Some((counts, len))
         }
     };
-    Ok(Image { bytes, code, stubs })
+    Ok(Image {
+        bytes,
+        code,
+        stubs,
+        counts: instance.counts,
+    })
 }
 
 /// Every instruction is of a kind that generated code may contain, and leaves the slot only for known places.
@@ -70,6 +76,7 @@ fn instructions(
     len: usize,
     ground: &Ground,
     paths: &[u64],
+    counts: &[u64],
     counters: Option<u64>,
 ) {
     let inside = base..base + len as u64;
@@ -100,8 +107,6 @@ fn instructions(
         if instruction.is_ip_rel_memory_operand() {
             let to = instruction.ip_rel_memory_address();
             let known = [
-                ground.bailouts,
-                ground.bailouts + 64,
                 ground.verw_sel,
                 base,
                 base + 8,
@@ -113,7 +118,10 @@ fn instructions(
                 let offset = to.wrapping_sub(first);
                 offset % 8 == 0 && offset / 8 < Bail::ALL.len() as u64
             });
-            assert!(known.contains(&to) || counter, "{at:#x} refers to {to:#x}");
+            assert!(
+                known.contains(&to) || counts.contains(&to) || counter,
+                "{at:#x} refers to {to:#x}"
+            );
         }
     }
 }
@@ -127,7 +135,10 @@ pub fn path(image: &Image, base: u64, ground: &Ground) {
     let (out, code) = (&image.bytes[..], &image.code);
     let all = reachable(out, base, &[code.entry]);
     let counters = image.stubs.map(|(counts, _)| counts.counters);
-    instructions(&all, base, out.len(), ground, &[], counters);
+    let (hits, budget) = (image.counts.hits(), image.counts.budget());
+    // The highest byte of the budget is marked.
+    let counts = [hits, budget, budget + 3, image.counts.faults()];
+    instructions(&all, base, out.len(), ground, &[], &counts, counters);
     // Each stub is used, then: what no guard leads to would be a rest.
     assert!(rest_is_poison(out, base, 16, &all));
     let trap = u64::from(out[code.len - 1] == 0xcc);
@@ -169,9 +180,9 @@ pub fn path(image: &Image, base: u64, ground: &Ground) {
 /// # Panics
 ///
 /// If it is not lawful.
-pub fn vector(out: &[u8], base: u64, len: usize, ground: &Ground, targets: &[u64]) {
+pub fn vector(out: &[u8], base: u64, len: usize, ground: &Ground, budget: u64, targets: &[u64]) {
     let all = reachable(out, base, &[base]);
-    instructions(&all, base, out.len(), ground, targets, None);
+    instructions(&all, base, out.len(), ground, targets, &[budget], None);
     assert!(rest_is_poison(out, base, 0, &all));
     assert_eq!(
         all.values().map(Instruction::next_ip).max(),

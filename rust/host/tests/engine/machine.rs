@@ -231,11 +231,8 @@ extern "C" fn on_learn() {
     LEARNT.fetch_add(1, SeqCst);
 }
 
-/// The module's thunk counts in the path's place.
 extern "C" fn on_bail() {
     REPORTED.fetch_add(1, SeqCst);
-    let counter = CODE.load(SeqCst) + CODE_BYTES as u64;
-    store(counter, &(load64(counter) + 1).to_le_bytes());
 }
 
 /// Slots for paths, then for vectors, then for stubs.

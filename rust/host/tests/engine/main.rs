@@ -4,6 +4,7 @@
 mod abi_doc;
 mod admission;
 mod bookkeeping;
+mod bounds;
 mod branches;
 mod counts;
 mod decode;

@@ -29,7 +29,9 @@ fn looks_are_asked_for_at_once_while_they_are_few() {
         seen = seen.looked(now, Some(2));
         assert_eq!((seen.left, seen.forgotten().left), (1, 1), "{now}");
     }
-    assert_eq!(seen.looked(200_000, None).left, SKIPPED, "a device");
+    let device = seen.looked(200_000, None);
+    assert_eq!(device.left, SKIPPED, "a device");
+    assert_eq!((device.anew().left, device.anew().word), (1, device.word));
 }
 
 /// However often a process changes its mappings, in ten seconds it is looked at so often at once, and for other looks it must have

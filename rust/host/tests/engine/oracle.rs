@@ -78,7 +78,7 @@ pub fn check(
     check_as(&world.instance(), world, ground, pipe, around, call)
 }
 
-/// [`check`] with a path for this instance, which is to count hits too.
+/// [`check`] with a path for this instance.
 pub fn check_as(
     instance: &Instance,
     world: &World,
@@ -87,10 +87,6 @@ pub fn check_as(
     around: &Around,
     call: &Call,
 ) -> Result<(), String> {
-    let instance = Instance {
-        hits: Some(world.machine.counters + 8),
-        ..*instance
-    };
     let end = world.user + USER as u64;
     let facts = match call.place {
         Place::AtLimit { below, .. } => Facts {
@@ -130,7 +126,7 @@ pub fn check_as(
 
     let (bailouts, hits, accounts) = (
         world.bailouts(),
-        load64(world.machine.counters + 8),
+        load64(world.counts().hits()),
         world.accounts(),
     );
     let counted = world.counted();
@@ -142,7 +138,7 @@ pub fn check_as(
         false,
         None,
     );
-    let hits = load64(world.machine.counters + 8) - hits;
+    let hits = load64(world.counts().hits()) - hits;
     let counted: Vec<Bail> = (Bail::ALL.iter().zip(counted).zip(world.counted()))
         .flat_map(|((bail, before), now)| std::iter::repeat_n(*bail, (now - before) as usize))
         .collect();

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use synthjit_engine::specs::{layout, Reason};
-use synthjit_engine::vector::{self, Entry, VectorPlan, OTHER_CALL, OTHER_DESCRIPTOR};
+use synthjit_engine::vector::{self, Entry, VectorPlan, MOST_FD, OTHER_CALL, OTHER_DESCRIPTOR};
 use synthjit_engine::Ground;
 
-use crate::machine::{Left, Outcome, Regs, PATHS};
+use crate::machine::{load32, store32, Left, Outcome, Regs, PATHS};
 use crate::world::World;
+
+/// Calls in vain before one is reported.
+const BUDGET: u32 = 3;
 
 /// Descriptors of one call: the number of the stub that each leads to, or that it has no path.
 pub type Fds = BTreeMap<u32, Option<usize>>;
@@ -46,6 +49,18 @@ pub fn install(world: &World, ground: &Ground, plan: &VectorPlan<'_>) -> Result<
 
 /// Runs the vector for a call with this number and descriptor. Returns the registers before, and what happened.
 pub fn call(world: &World, vector: u64, number: u64, fd: u64, count: bool) -> (Regs, Outcome) {
+    call_with(world, BUDGET, vector, number, fd, count)
+}
+
+/// [`call`] with so many calls in vain before one is reported.
+pub fn call_with(
+    world: &World,
+    budget: u32,
+    vector: u64,
+    number: u64,
+    fd: u64,
+    count: bool,
+) -> (Regs, Outcome) {
     let before = Regs {
         rax: number,
         rcx: 1,
@@ -57,6 +72,7 @@ pub fn call(world: &World, vector: u64, number: u64, fd: u64, count: bool) -> (R
         rdi: fd,
         r8_to_r15: [8, 9, 10, 0x246, 12, 13, 14, 15],
     };
+    store32(world.budget(), budget);
     (before, world.machine.run(vector, before, count, None))
 }
 
@@ -87,6 +103,7 @@ pub fn check(
     let (w, r) = (entries(write, stubs), entries(read, stubs));
     let plan = VectorPlan {
         learn,
+        budget: world.budget(),
         write: &w,
         read: &r,
     };
@@ -113,7 +130,7 @@ pub fn check(
         seed % 12,
         i32::MAX as u64,
     ];
-    let few = w.len().max(r.len()) <= 4;
+    let few = w.len().max(r.len()) <= 3;
     for (number, fds) in [(1u64, write), (0, read)] {
         let paths = fds
             .iter()
@@ -122,7 +139,7 @@ pub fn check(
         let most = if few {
             OTHER_DESCRIPTOR
         } else {
-            OTHER_DESCRIPTOR.max(10 + 2 * paths)
+            OTHER_DESCRIPTOR.max(12 + 2 * paths)
         };
         let near = fds
             .keys()
@@ -148,8 +165,12 @@ pub fn check(
             if outcome.left != Left::Stock || outcome.regs != before {
                 return wrong("not left to the stock entry as it was");
             }
-            if outcome.learnt != u64::from(learn && known.is_none()) {
+            let new = learn && known.is_none() && fd <= u64::from(MOST_FD);
+            if outcome.learnt != u64::from(new) {
                 return wrong("learnt when it should not, or not when it should");
+            }
+            if load32(world.budget()) != BUDGET - u32::from(!new) {
+                return wrong("counted as in vain when it should not, or not when it should");
             }
             if (known.is_some() || !learn) && outcome.steps > most as u64 {
                 return wrong("too many instructions");

@@ -10,7 +10,7 @@ use synthjit_engine::Ground;
 
 use crate::facts::Form;
 use crate::machine::{Left, PATHS};
-use crate::vector_oracle::{call, check, install, stubs, Fds};
+use crate::vector_oracle::{call, call_with, check, install, stubs, Fds};
 use crate::world::World;
 
 fn descriptors() -> impl Strategy<Value = Fds> {
@@ -72,6 +72,7 @@ fn a_common_process_fits() {
         &world.ground,
         &VectorPlan {
             learn: true,
+            budget: world.budget(),
             write: &write,
             read: &read,
         },
@@ -115,6 +116,7 @@ pub fn many_descriptors_fit() {
         &world.ground,
         &VectorPlan {
             learn: true,
+            budget: world.budget(),
             write: &write,
             read: &read,
         },
@@ -157,6 +159,7 @@ pub fn halving_keeps_the_price() {
         &world.ground,
         &VectorPlan {
             learn: true,
+            budget: world.budget(),
             write: &write,
             read: &[],
         },
@@ -183,9 +186,40 @@ fn descriptors_that_cannot_be_immediates_are_refused() {
         &world.ground,
         &VectorPlan {
             learn: true,
+            budget: world.budget(),
             write: &entry,
             read: &[],
         },
     );
     assert_eq!(refused.err(), Some(Reason::DescriptorNumber));
+}
+
+/// The call that finds the budget of calls in vain used up is reported, whatever its descriptor, and changes nothing else.
+#[test]
+pub fn a_used_up_budget_is_reported() {
+    let world = World::new(Form::Pool);
+    let write = [Entry {
+        fd: 1,
+        target: None,
+    }];
+    for learn in [true, false] {
+        let plan = VectorPlan {
+            learn,
+            budget: world.budget(),
+            write: &write,
+            read: &[],
+        };
+        let vector = install(&world, &world.ground, &plan).expect("it fits");
+        for fd in [1, 1 << 32 | 1, u64::MAX] {
+            for (left, learnt) in [(1, 0), (0, 1)] {
+                let (before, outcome) = call_with(&world, left, vector, 1, fd, true);
+                assert_eq!(
+                    (outcome.left, outcome.learnt),
+                    (Left::Stock, learnt),
+                    "{fd}"
+                );
+                assert_eq!(outcome.regs, before);
+            }
+        }
+    }
 }

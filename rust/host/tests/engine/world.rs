@@ -2,10 +2,10 @@
 
 use synthjit_engine::paths::bails::{self, BailCounts};
 use synthjit_engine::paths::memory::{Memory, Seen};
-use synthjit_engine::paths::{self, Instance, PathCode, PathKind};
+use synthjit_engine::paths::{self, Counts, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Bail, Facts, Reason};
 use synthjit_engine::x86::masm::Profile;
-use synthjit_engine::Ground;
+use synthjit_engine::{worth, Ground};
 
 use crate::facts::{self, Form};
 use crate::machine::{
@@ -13,6 +13,9 @@ use crate::machine::{
     Regs,
 };
 use crate::model::{self, Around, Buffer, File, Page, Pipe, Spare, PAGE, POOL};
+
+/// Calls that a path may give back before it reports itself.
+const BUDGET: i32 = 100;
 
 /// Number of pages of the fake memory.
 pub const PAGES: usize = 16;
@@ -77,7 +80,6 @@ impl World {
             learn_thunk: machine.learn_thunk(),
             bail_thunk: machine.bail_thunk(),
             verw_sel: machine.counters + 64,
-            bailouts: machine.counters,
             ..facts::ground()
         };
         Self {
@@ -105,7 +107,7 @@ impl World {
             kernel_stack: self.heap + STACK_TOP,
             files: self.heap + FILES,
             file_mode: facts::instance().file_mode,
-            hits: None,
+            counts: self.counts(),
             report_bails: false,
             bails: None,
             memory: self.memory(),
@@ -116,13 +118,23 @@ impl World {
     fn memory(&self) -> Memory {
         Memory {
             changes: self.heap + CHANGES,
-            noted: self.machine.counters + 128,
+            noted: self.machine.counters + 3072,
         }
     }
 
     /// How many long calls are given back until one asks for a look at the memory.
     pub fn left(&self) -> u32 {
         load32(self.memory().noted + 8)
+    }
+
+    /// Where paths count.
+    pub fn counts(&self) -> Counts {
+        Counts(self.machine.counters)
+    }
+
+    /// Where vectors count down what is in vain.
+    pub fn budget(&self) -> u64 {
+        self.machine.counters + 2048
     }
 
     /// Address of the pipe.
@@ -196,6 +208,8 @@ impl World {
     pub fn set(&self, pipe: &Pipe, around: &Around) {
         let f = &self.facts;
         store(self.heap, &vec![0x5a; STACK as usize]);
+        store32(self.counts().budget(), BUDGET as u32);
+        store32(self.counts().faults(), BUDGET as u32);
         let (task, file, at) = (self.task(), self.heap + FILE, self.pipe());
         store32(task + f.thread_flags, around.thread_flags);
         store64(task + f.syscall_work, around.syscall_work);
@@ -388,8 +402,9 @@ impl World {
         load32(self.task() + self.facts.pagefault_disabled) == 0
     }
 
+    /// Calls that paths gave back.
     pub fn bailouts(&self) -> u64 {
-        load64(self.ground.bailouts)
+        worth::used(BUDGET, load32(self.counts().budget()))
     }
 
     /// Runs from `entry` a call with these arguments, all other registers at their own values.

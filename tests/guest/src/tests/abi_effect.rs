@@ -195,14 +195,14 @@ fn profile_counts(lab: &Lab) -> Res {
     for i in 0..100u8 {
         echo(rig.p.r, rig.p.w, &[i])?;
     }
-    let quiet = lab.hits(rig.p.w, Call::Write);
+    let before = lab.hits(rig.p.w, Call::Write);
     for i in 0..100u8 {
         echo(rig.p.r, rig.p.w, &[i])?;
     }
-    same!(
-        lab.hits(rig.p.w, Call::Write),
-        quiet,
-        "hits while profile is 0"
+    let more = lab.hits(rig.p.w, Call::Write).wrapping_sub(before);
+    ensure!(
+        (90..=100).contains(&more),
+        "{more} hits of 100 calls while profile is 0"
     );
     sysfs::set("profile", "1")?;
     lab.fast_again(&rig.p)

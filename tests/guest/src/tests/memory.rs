@@ -233,12 +233,17 @@ fn changing_all_the_time(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = rig(lab)?;
     let data = noise(6, SHORT + 1);
-    let before = lab.hits(rig.p.w, Write);
-    for _ in 0..CALLS {
+    let (mut last, mut hits) = (lab.hits(rig.p.w, Write), 0);
+    for i in 0..CALLS {
         drop(Mapped::anonymous()?);
         echo(rig.p.r, rig.p.w, &data)?;
+        if i % 50 == 0 {
+            // A path that is not worth its cost goes, and the one after it counts from nought.
+            let now = lab.hits(rig.p.w, Write);
+            hits += if now < last { now } else { now - last };
+            last = now;
+        }
     }
-    let hits = lab.hits(rig.p.w, Write) - before;
     ensure!(hits < CALLS as u64 / 50, "{hits} long copies were served");
     long_copies_are_fast(lab, &rig)
 }

@@ -9,6 +9,7 @@ mod bail;
 mod bail_buffers;
 mod bail_ends;
 mod bail_why;
+mod bounds;
 mod calls;
 mod diff;
 pub mod exec_probe;
@@ -84,6 +85,7 @@ const AREAS: &[&[Test]] = &[
     bail_buffers::TESTS,
     bail_why::TESTS,
     memory::TESTS,
+    bounds::TESTS,
     fault::TESTS,
     calls::TESTS,
     regs::TESTS,

@@ -341,7 +341,7 @@ fn run_counts(_: &Lab) -> Res {
     ensure!(said.contains(&doc), "not {doc:?}, but {said:?}");
     ensure!((30..=EMPTY_READS).contains(&empty), "{said:?}");
     ensure!(number(&said, "bail-outs read ")? >= empty, "{said:?}");
-    same!(saved, read * 818 + write * 852, "saved");
+    same!(saved, read * 817 + write * 851, "saved");
     same!(sysfs::get("profile")?, "0", "profile, afterwards");
     Ok(())
 }

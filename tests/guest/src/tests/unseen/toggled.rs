@@ -89,8 +89,7 @@ impl Writer {
 /// the beginning, in the middle and at the end of a call.
 const PLACES: &[(&str, u32, u64)] = &[
     ("fpregs_assert_state_consistent", 12, 1800),
-    ("ksys_write", 0, 100),
-    ("_raw_spin_unlock_irqrestore", 0, 100),
+    ("ksys_write", 0, 200),
     ("__wake_up_common", 20, 2500),
     ("_copy_from_iter", 0, 2500),
     ("vfs_write", 20, 3000),
