@@ -3,6 +3,7 @@
 mod bench;
 mod cell;
 mod diff;
+mod hostile;
 mod ktap;
 mod measure;
 mod proc;
@@ -26,6 +27,11 @@ struct Cli {
 enum Command {
     /// Measure calls without the module, with it, attached and beside an attached process
     Bench(bench::Args),
+    /// Do all that an attached process can do to make its calls dear, and hold the price against stock
+    Hostile(hostile::Args),
+    /// What a hostile process becomes by exec
+    #[command(hide = true)]
+    HostileExec { left: u64 },
     /// Measure what make report shows, and print it for tools/report
     Measure(measure::Args),
     /// Run the KTAP tests
@@ -63,6 +69,8 @@ enum Command {
 fn main() {
     let code = match Cli::parse().command {
         Command::Bench(args) => bench::main(&args),
+        Command::Hostile(args) => hostile::main(&args),
+        Command::HostileExec { left } => hostile::again(left),
         Command::Measure(args) => measure::main(&args),
         Command::Test(args) => tests::main(&args),
         Command::Diff(args) => diff::main(&args),
