@@ -53,6 +53,43 @@ pub fn facts_of(form: Form) -> Facts {
     }
 }
 
+/// A kernel of that form that checks itself: its locks are larger, so are the offsets behind them (as on the debug kernel).
+pub fn spacious_facts_of(form: Form) -> Facts {
+    let facts = Facts {
+        pagefault_disabled: 0x1514,
+        files_fdt: 0x58,
+        file_f_op: 0x48,
+        file_f_mode: 0x40,
+        file_f_flags: 0x68,
+        file_private_data: 0x58,
+        pipe_rd_wait_head: 0xc8,
+        pipe_head: 0x128,
+        pipe_tail: 0x12c,
+        pipe_max_usage: 0x130,
+        pipe_ring_size: 0x134,
+        pipe_readers: 0x13c,
+        pipe_fasync_readers: 0x168,
+        pipe_fasync_writers: 0x170,
+        pipe_bufs: 0x178,
+        task_rchar: 0x11e8,
+        task_wchar: 0x11f0,
+        task_syscr: 0x11f8,
+        task_syscw: 0x1200,
+        ..facts_of(form)
+    };
+    match form {
+        Form::Pool => Facts {
+            pipe_pool_pages: 0x158,
+            pipe_pool_count: 0x198,
+            ..facts
+        },
+        Form::Places => Facts {
+            pipe_tmp_page: 0x158,
+            ..facts
+        },
+    }
+}
+
 fn common() -> Facts {
     Facts {
         tss_sp2: 0xffff_ffff_8320_601c,

@@ -15,7 +15,8 @@ use synthjit_engine::Ground;
 
 use crate::disasm::reachable;
 use crate::facts::{
-    facts, facts_of, ground, instance, Form, BUDGET, COUNTERS, PATH_BASE, VECTOR_BASE,
+    facts, facts_of, ground, instance, spacious_facts_of, Form, BUDGET, COUNTERS, PATH_BASE,
+    VECTOR_BASE,
 };
 use crate::lawful::image;
 
@@ -227,20 +228,22 @@ fn grounds() -> impl Iterator<Item = Ground> {
     })
 }
 
-/// Every path on every kernel: its bytes, those of its stubs behind them, and its entry.
+/// Every path on every kernel, for small and for large numbers: its bytes, those of its stubs behind them, and its entry.
 fn all_paths() -> Vec<(Vec<u8>, u64, Ground)> {
     let mut all = Vec::new();
+    let kernels = Form::ALL.map(|form| [(facts_of(form), 4), (spacious_facts_of(form), 1 << 20)]);
     for ground in grounds() {
-        for (form, kind) in Form::ALL
+        for ((facts, fd), kind) in kernels
             .into_iter()
-            .flat_map(|f| PathKind::ALL.map(|k| (f, k)))
+            .flatten()
+            .flat_map(|kernel| PathKind::ALL.map(|kind| (kernel, kind)))
         {
             for (report_bails, counters) in [(false, None), (true, None), (true, Some(COUNTERS))] {
                 let instance = Instance {
+                    fd,
                     report_bails,
                     ..instance()
                 };
-                let facts = facts_of(form);
                 let image =
                     image(kind, &facts, &instance, counters, &ground, PATH_BASE).expect("a path");
                 all.push((image.bytes, image.code.entry, ground));
@@ -257,7 +260,7 @@ fn follow_path(bytes: &[u8], entry: u64) -> Result<(), String> {
 #[test]
 fn no_path_uses_an_address_of_the_users_choice() {
     let all = all_paths();
-    assert_eq!(all.len(), 192);
+    assert_eq!(all.len(), 384);
     for (bytes, entry, ground) in all {
         follow_path(&bytes, entry).unwrap_or_else(|what| panic!("{ground:?}: {what}"));
     }
