@@ -85,7 +85,7 @@ fn all_are_seen(lab: &Lab, p: &Pipe, function: &str) -> Res {
 fn probe_was_there_before_the_module(lab: &Lab) -> Res {
     needs_kprobes(lab)?;
     let _clean = Clean;
-    for function in ["vfs_write", "__wake_up_common", "anon_pipe_write"] {
+    for function in ["vfs_write", "__wake_up_sync_key", "anon_pipe_write"] {
         unload()?;
         probe_inside(function)?;
         load()?;
@@ -132,7 +132,7 @@ fn tracer_was_there_before_the_module(lab: &Lab) -> Res {
     tracefs::mounted()?;
     let _clean = Clean;
     unload()?;
-    put("set_ftrace_filter", "__wake_up_common")?;
+    put("set_ftrace_filter", "__wake_up_sync_key")?;
     put("current_tracer", "function")?;
     load()?;
     let p = Pipe::new(0)?;
