@@ -459,12 +459,12 @@ fn disasm_names_everything(_: &Lab) -> Res {
         )?;
         for text in [
             "guard_eq cmp qword ptr [rdi+file_f_op], pipeanon_fops jne replaced",
-            "guard_user_buffer sub rax, [user_ptr_max] add rax, rsi jb kernel_address",
+            "guard_user_buffer sub rdi, [user_ptr_max] add rdi, rsi jb kernel_address",
             "clamp_user_pointer cmp rsi, [user_ptr_max] cmova rsi, [user_ptr_max]",
             copied,
             "copy rep movsb",
             "return_to_user sysretq",
-            "count_shared lock inc qword ptr [bailouts]",
+            "spend dec dword ptr [counts+8] not_negative_near jns short given_back",
             "exit_to_stock jmp stock_entry",
         ] {
             ensure!(said.contains(text), "not {text:?}, but {said}");
