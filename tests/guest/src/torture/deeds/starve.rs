@@ -24,7 +24,17 @@ pub fn starve(w: &mut Worker) {
     // An end of the stream or a fault is seen by the next step as well.
     let _ = starvation.during(|| w.steps(40));
     w.expect = Expect::default();
-    if sysfs::state(me).is_ok_and(|state| state.contains("no memory")) {
+    if lacks_code(me) {
         w.board.did(Count::StarvedCode);
     }
+}
+
+/// Whether a process as a whole, or a descriptor of it, has no code for want of memory.
+fn lacks_code(pid: i32) -> bool {
+    const WHY: &str = "no memory";
+    let about = format!("{pid} ");
+    let descriptors = sysfs::listing("without").unwrap_or_default();
+    let mut descriptors = descriptors.lines().filter(|line| line.starts_with(&about));
+    descriptors.any(|line| line.contains(WHY))
+        || sysfs::state(pid).is_ok_and(|state| state.contains(WHY))
 }
