@@ -80,11 +80,15 @@ impl Seen {
         }
     }
 
-    /// For a path that is new: its first long call asks for a look, unless what was seen still holds. Paths that give too many
-    /// calls back go before they have given back [`SKIPPED`], so the one in such a path's place must not wait for that many.
+    /// For a path that is new: its first long call asks for a look. What was seen before may be of another program, since nothing is
+    /// noted of a process that has no code and waits; and paths that give too many calls back go before they have given back
+    /// [`SKIPPED`], so the one in such a path's place must not wait for that many.
     #[must_use]
     pub fn anew(self) -> Self {
-        Self { left: 1, ..self }
+        Self {
+            left: 1,
+            ..self.forgotten()
+        }
     }
 
     /// It may be shared by now, which changes no mapping.
