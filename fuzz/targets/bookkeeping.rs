@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use synthjit_engine::admit::{self, Call, Descriptor, Process};
+use synthjit_engine::admit::{self, Descriptor, Process};
 use synthjit_engine::arena::{Arena, Class, Slot};
 use synthjit_engine::backoff::{Backoff, Wait, FIRST_MS, GIVE_UP_MS, TRIES};
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::lifecycle::{Event, State};
 use synthjit_engine::specs::{Facts, Reason};
-use synthjit_engine::state::{Event, State};
+use synthjit_engine::syscall::Call;
+use synthjit_engine::template::PathKind;
 use synthjit_fuzz::facts::facts;
 
 #[derive(Arbitrary, Debug)]

@@ -4,11 +4,11 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use synthjit_engine::paths::{Instance, PathKind};
+use synthjit_engine::dispatch::{self, Entry, VectorPlan};
 use synthjit_engine::specs::{layout, Facts};
-use synthjit_engine::vector::{self, Entry, VectorPlan};
-use synthjit_engine::Ground;
-use synthjit_fuzz::facts::{facts, ground, instance, PATH_BASE, VECTOR_BASE};
+use synthjit_engine::target::Target;
+use synthjit_engine::template::{Instance, PathKind};
+use synthjit_fuzz::facts::{facts, instance, target, PATH_BASE, VECTOR_BASE};
 use synthjit_fuzz::lawful;
 
 #[derive(Arbitrary, Debug)]
@@ -16,7 +16,7 @@ struct Input {
     cpu: [bool; 4],
     /// Facts that are otherwise, by number.
     facts: Vec<(u8, u64)>,
-    instance: Option<(u32, u64, u64, u64, u32, [bool; 2])>,
+    instance: Option<(u32, u64, u64, u64, u32, bool)>,
     slot: u8,
     /// Distances from the slot to thunks and entry.
     thunks: Option<[i64; 5]>,
@@ -28,7 +28,7 @@ struct Input {
 
 #[derive(Arbitrary, Debug)]
 struct Plan {
-    learn: bool,
+    report: bool,
     write: Vec<(u32, Option<i64>)>,
     read: Vec<(u32, Option<i64>)>,
 }
@@ -74,21 +74,21 @@ fuzz_target!(|input: Input| {
         None => PATH_BASE + u64::from(input.slot) * layout::PATH_SLOT as u64,
     };
     let [smap, ibt, verw, erms] = input.cpu;
-    let mut ground = Ground {
+    let mut target = Target {
         smap,
         ibt,
         verw,
         erms,
-        ..ground()
+        ..target()
     };
     let mut counts = instance().counts;
     if let Some(distances) = input.thunks {
         let places = distances.map(|d| outside(base, d, layout::PATH_SLOT));
         [
-            ground.stock_entry,
-            ground.tail_thunk,
-            ground.learn_thunk,
-            ground.bail_thunk,
+            target.stock_entry,
+            target.tail_thunk,
+            target.miss_thunk,
+            target.bail_thunk,
             counts.0,
         ] = places;
     }
@@ -113,8 +113,8 @@ fuzz_target!(|input: Input| {
         None => {
             let kind = PathKind::ALL[usize::from(!input.write)];
             let counters = input.counting.then(|| counts.0.wrapping_add(4096));
-            if let Ok(image) = lawful::image(kind, &facts, &instance, counters, &ground, base) {
-                lawful::path(&image, base, &ground);
+            if let Ok(image) = lawful::image(kind, &facts, &instance, counters, &target, base) {
+                lawful::path(&image, base, &target);
             }
         }
         Some(plan) => {
@@ -122,14 +122,15 @@ fuzz_target!(|input: Input| {
             let all = write.iter().chain(&read);
             let targets: Vec<u64> = all.filter_map(|e| e.target).collect();
             let plan = VectorPlan {
-                learn: plan.learn, budget: counts.0,
+                report: plan.report,
+                budget: counts.0,
                 write: &write,
                 read: &read,
             };
             let mut out = [0; layout::VECTOR_SLOT];
             let stack = instance.kernel_stack;
-            if let Ok(len) = vector::emit(&plan, &facts, &ground, base, stack, &mut out) {
-                lawful::vector(&out, base, len, &ground, counts.0, &targets);
+            if let Ok(len) = dispatch::emit(&plan, &facts, &target, base, stack, &mut out) {
+                lawful::vector(&out, base, len, &target, counts.0, &targets);
             }
         }
     }

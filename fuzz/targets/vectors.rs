@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_fuzz::facts::Form;
 use synthjit_fuzz::feedback;
 use synthjit_fuzz::vector_oracle::{check, stubs, Fds};
 use synthjit_fuzz::world::World;
@@ -14,7 +15,7 @@ use synthjit_fuzz::world::World;
 #[derive(Arbitrary, Debug)]
 struct Input {
     ibt: bool,
-    learn: bool,
+    report: bool,
     write: [(u8, Option<u8>); MOST],
     read: [(u8, Option<u8>); MOST],
     /// So many of each list count.
@@ -33,13 +34,13 @@ fuzz_target!(|input: Input| {
     WORLD.with(|world| {
         let (world, stubs) = world.get_or_init(|| {
             feedback::start();
-            let world = World::new();
+            let world = World::new(Form::Pool);
             let stubs = stubs(&world);
             (world, stubs)
         });
-        let ground = Ground {
+        let target = Target {
             ibt: input.ibt,
-            ..world.ground
+            ..world.target
         };
         let fds = |list: &[(u8, Option<u8>)], length: u8, far: u32| -> Fds {
             let list: BTreeMap<u8, Option<u8>> = list
@@ -59,15 +60,15 @@ fuzz_target!(|input: Input| {
         );
         let done = check(
             world,
-            &ground,
+            &target,
             stubs,
-            input.learn,
+            input.report,
             &write,
             &read,
             input.seed,
         );
         if let Err(why) = done {
-            panic!("{why}\n{ground:?}\nwrite {write:?}\nread {read:?}");
+            panic!("{why}\n{target:?}\nwrite {write:?}\nread {read:?}");
         }
     });
 });

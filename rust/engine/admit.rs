@@ -5,8 +5,9 @@
 //! Pure decisions over what the host saw. A refusal is never an error of the process:
 //! its calls go on through the stock entry.
 
-use super::paths::PathKind;
 use super::specs::{Facts, Reason};
+use super::syscall::Call;
+use super::template::PathKind;
 
 /// What the host saw of the process that runs.
 #[derive(Clone, Copy, Debug)]
@@ -32,42 +33,6 @@ pub struct Descriptor {
     pub f_op: u64,
     /// `file.f_mode`.
     pub f_mode: u32,
-}
-
-/// The system calls that can have paths, in the order of their numbers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Call {
-    /// `read`, number 0.
-    Read,
-    /// `write`, number 1.
-    Write,
-}
-
-impl Call {
-    /// The call with this number, if it can have paths.
-    pub fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Read),
-            1 => Some(Self::Write),
-            _ => None,
-        }
-    }
-
-    /// Its number.
-    pub fn number(self) -> u32 {
-        match self {
-            Self::Read => 0,
-            Self::Write => 1,
-        }
-    }
-
-    /// Its name in sysfs and specs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-        }
-    }
 }
 
 /// May the process have a vector?

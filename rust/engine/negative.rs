@@ -3,10 +3,10 @@
 //! The negative cache of a process: descriptors that are known to have no path for a call, for a while.
 //!
 //! It has a fixed size, and each descriptor is in it once for each call. What finds no room is not remembered; while the cache
-//! is full the vector does not learn, or it would meet the others again and again.
+//! is full the vector does not report misses, or it would meet the others again and again.
 
-use super::admit::Call;
 use super::specs::Reason;
+use super::syscall::Call;
 
 /// Most entries.
 pub const CAPACITY: usize = 32;

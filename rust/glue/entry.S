@@ -95,11 +95,11 @@ SYM_CODE_START(synthjit_tail_thunk)
 SYM_CODE_END(synthjit_tail_thunk)
 
 /* eax: system call number, edi: descriptor. Preserves every register. */
-SYM_CODE_START(synthjit_learn_thunk)
+SYM_CODE_START(synthjit_miss_thunk)
 	ANNOTATE_NOENDBR
 	UNWIND_HINT_FUNC
-	CALL_C	synthjit_learn, "movl %edi, %edi; movl -8(%rbp), %esi"
-SYM_CODE_END(synthjit_learn_thunk)
+	CALL_C	synthjit_miss, "movl %edi, %edi; movl -8(%rbp), %esi"
+SYM_CODE_END(synthjit_miss_thunk)
 
 /* For a path that gives a call back. Preserves every register. */
 SYM_CODE_START(synthjit_bail_thunk)

@@ -8,7 +8,7 @@
  * was doing: it takes no lock. It restores this CPU's MSR_LSTAR, and from then on no
  * CPU loads a vector; a work takes away those that other CPUs have loaded.
  *
- * Code that is called from generated code (tail, learn thunk) is compiled like the
+ * Code that is called from generated code (tail, miss handler) is compiled like the
  * rest of the kernel, and a fault in it is not taken for one in generated code.
  */
 #include <linux/irq_work.h>

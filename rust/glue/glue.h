@@ -37,7 +37,7 @@ int synthjit_memory_start(void);
 
 /* entry.S */
 void synthjit_tail_thunk(void);
-void synthjit_learn_thunk(void);
+void synthjit_miss_thunk(void);
 void synthjit_bail_thunk(void);
 
 /*

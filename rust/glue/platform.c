@@ -134,7 +134,7 @@ static int prepare_thunks(void)
 }
 
 /* Fills what the specs and the vector bake in. -ENOENT: a symbol is missing. */
-int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *ground)
+int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_target *target)
 {
 	u32 i;
 	struct vfsmount **pipe_mnt;
@@ -161,14 +161,14 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *gr
 	synthjit_exit_work = facts->exit_work_mask;
 	facts->pipe_fsnotify = (unsigned long)&(*pipe_mnt)->mnt_sb->s_fsnotify_info;
 
-	*ground = (struct synthjit_ground) {
+	*target = (struct synthjit_target) {
 		.smap = boot_cpu_has(X86_FEATURE_SMAP),
 		.ibt = boot_cpu_has(X86_FEATURE_IBT),
 		.verw = boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF),
 		.erms = boot_cpu_has(X86_FEATURE_ERMS) || boot_cpu_has(X86_FEATURE_FSRM),
 		.stock_entry = synthjit_stock_entry,
 		.tail_thunk = (unsigned long)synthjit_tail_thunk,
-		.learn_thunk = (unsigned long)synthjit_learn_thunk,
+		.miss_thunk = (unsigned long)synthjit_miss_thunk,
 		.bail_thunk = (unsigned long)synthjit_bail_thunk,
 		.verw_sel = verw_sel,
 		.counts = (unsigned long)synthjit_call_counts,

@@ -3,7 +3,7 @@
  * Addresses of kernel objects that are not exported to modules.
  *
  * A path compares with such addresses or reads them; it never calls them. They
- * are learnt by name, never by a byte pattern: a kprobe that is never armed
+ * are found by name, never by a byte pattern: a kprobe that is never armed
  * makes the kernel resolve the name of its own symbol look-up
  * (kernel/kprobes.c, register_kprobe), and every address that the look-up
  * returns is checked by asking for its name again (sprint_symbol).

@@ -25,18 +25,18 @@ enum {
 	SYNTHJIT_EVENT_CHANGED = 4,	/* attach, enable, profile: look again */
 	SYNTHJIT_EVENT_RETRY = 8,	/* the back-off delay is over */
 	/* generated code reports: a descriptor that is not known, a budget used up, a look at memory that is due */
-	SYNTHJIT_EVENT_LEARN = 16,
+	SYNTHJIT_EVENT_MISS = 16,
 	SYNTHJIT_EVENT_MEMORY = 32,	/* another process shares its memory */
 };
 
-/* What long copies of a path rest on; rust/engine/paths/memory.rs has the offsets. */
+/* What long copies of a path rest on; rust/engine/template/memory.rs has the offsets. */
 struct synthjit_memory {
 	synthjit_u64 seen;		/* mm_lock_seq when all memory was ordinary, or above 32 bits */
 	synthjit_u32 left;		/* long calls that are given back until one asks for a look */
 	synthjit_u32 pad;
 };
 
-/* What a tail has to do (bits); rust/engine/paths/mod.rs emits them. */
+/* What a tail has to do (bits); rust/engine/template/mod.rs emits them. */
 enum {
 	SYNTHJIT_TAIL_UNLOCK = 1,	/* the mutex is still held */
 	SYNTHJIT_TAIL_WRITE = 2,	/* the call was a write: readers are to be woken */
@@ -44,10 +44,10 @@ enum {
 };
 
 /* Platform facts that belong to no path. Addresses are kernel virtual. */
-struct synthjit_ground {
+struct synthjit_target {
 	synthjit_u32 smap, ibt, verw, erms;	/* booleans */
 	synthjit_u64 stock_entry;		/* what MSR_LSTAR held at load */
-	synthjit_u64 tail_thunk, learn_thunk, bail_thunk;	/* in entry.S */
+	synthjit_u64 tail_thunk, miss_thunk, bail_thunk;	/* in entry.S */
 	synthjit_u64 verw_sel;			/* operand of verw */
 	synthjit_u64 counts;			/* one struct synthjit_counts per path slot */
 	synthjit_u64 misses;			/* one 32-bit budget per vector slot */
@@ -56,7 +56,7 @@ struct synthjit_ground {
 	synthjit_u64 paths, vectors, stubs;	/* the arena's slots */
 };
 
-/* What a path counts; rust/engine/paths/mod.rs emits it. */
+/* What a path counts; rust/engine/template/mod.rs emits it. */
 struct synthjit_counts {
 	synthjit_u64 hits;		/* calls that it served */
 	synthjit_u32 budget;		/* counts down with each call that it gives back */
@@ -155,7 +155,7 @@ int synthjit_symbols_start(void);
 /* platform.c */
 struct synthjit_facts;
 synthjit_u32 synthjit_platform_check(void);
-int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_ground *ground);
+int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_target *target);
 synthjit_u64 synthjit_jiffies_ms(void);
 synthjit_u32 synthjit_random(void);
 synthjit_u64 synthjit_clock_ns(void);

@@ -133,7 +133,7 @@ void synthjit_task_retry_in(struct synthjit_task *t, synthjit_u32 ms)
 	mod_delayed_work(synthjit_wq, &t->retry, msecs_to_jiffies(ms));
 }
 
-static void learn(u32 fd, u32 call)
+static void queue_miss(u32 fd, u32 call)
 {
 	struct synthjit_task *t = synthjit_task_of_current();
 	unsigned long flags;
@@ -141,19 +141,19 @@ static void learn(u32 fd, u32 call)
 	if (!t)
 		return;
 	raw_spin_lock_irqsave(&synthjit_tasks_lock, flags);
-	/* Of others nothing is learnt, but a budget may be used up. */
+	/* Others get no path, but a budget may be used up. */
 	if (fd <= INT_MAX / 2 && call <= 1)
-		t->wish = (fd << 1 | call) + 1;
-	synthjit_work_queue(t, SYNTHJIT_EVENT_LEARN);
+		t->missed = (fd << 1 | call) + 1;
+	synthjit_work_queue(t, SYNTHJIT_EVENT_MISS);
 	raw_spin_unlock_irqrestore(&synthjit_tasks_lock, flags);
 }
 
-/* From the learn thunk: interrupts off, between SYSCALL and the stock entry. */
-asmlinkage void synthjit_learn(u32 fd, u32 call);
-asmlinkage noinstr void synthjit_learn(u32 fd, u32 call)
+/* From the miss handler: interrupts off, between SYSCALL and the stock entry. */
+asmlinkage void synthjit_miss(u32 fd, u32 call);
+asmlinkage noinstr void synthjit_miss(u32 fd, u32 call)
 {
 	synthjit_thunk_enter();
-	learn(fd, call);
+	queue_miss(fd, call);
 	synthjit_thunk_leave();
 }
 
@@ -322,7 +322,7 @@ int synthjit_task_attach(int tgid, struct synthjit_task **out)
 		t->gone = false;
 		t->idle = false;
 		t->events = 0;
-		t->wish = 0;
+		t->missed = 0;
 		hash_add(attached, &t->node, tgid);
 		settled = synthjit_task_settle(t);
 	}

@@ -27,7 +27,7 @@ struct synthjit_task {
 	bool idle;			/* has no code, and a retry is due; by the task itself, or before it is attached */
 	bool queued;			/* `work` is on the task's list; under synthjit_tasks_lock */
 	u32 events;			/* SYNTHJIT_EVENT_* since the last work; under synthjit_tasks_lock */
-	u32 wish;			/* of LEARN: fd << 1 | call, + 1; 0: none; under synthjit_tasks_lock */
+	u32 missed;			/* of MISS: fd << 1 | call, + 1; 0: none; under synthjit_tasks_lock */
 	struct callback_head work;
 	struct delayed_work retry;
 	struct work_struct exited;

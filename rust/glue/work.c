@@ -17,7 +17,7 @@ static atomic_t works = ATOMIC_INIT(0);
 static void synthjit_run_work(struct callback_head *head)
 {
 	struct synthjit_task *t = container_of(head, struct synthjit_task, work);
-	u32 events = 0, wish = 0;
+	u32 events = 0, missed = 0;
 	bool settled;
 
 	raw_spin_lock_irq(&synthjit_tasks_lock);
@@ -29,13 +29,13 @@ static void synthjit_run_work(struct callback_head *head)
 		if (!t->linked)
 			synthjit_lstar_link(t);
 		swap(events, t->events);
-		swap(wish, t->wish);
+		swap(missed, t->missed);
 	}
 	settled = synthjit_task_settle(t);
 	raw_spin_unlock_irq(&synthjit_tasks_lock);
 
 	if (events)
-		synthjit_rs_work(t, t->tgid, events, (wish - 1) & 1, (wish - 1) >> 1);
+		synthjit_rs_work(t, t->tgid, events, (missed - 1) & 1, (missed - 1) >> 1);
 	if (settled)
 		synthjit_task_put(t);
 	synthjit_task_put(t);

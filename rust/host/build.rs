@@ -11,8 +11,8 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let specs = root.join("specs");
     println!("cargo::rustc-check-cfg=cfg(synthjit_forced_faults)");
-    println!("cargo::rustc-check-cfg=cfg(synthjit_verbs)");
-    println!("cargo::rustc-cfg=synthjit_verbs");
+    println!("cargo::rustc-check-cfg=cfg(synthjit_ops)");
+    println!("cargo::rustc-cfg=synthjit_ops");
     println!("cargo::rerun-if-changed={}", specs.display());
     match specc::generate(&specs, &out, None) {
         Ok(report) => println!("cargo::rustc-env=SYNTHJIT_SPECS={}", report.rust.display()),

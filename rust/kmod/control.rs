@@ -4,10 +4,10 @@
 
 use crate::engine::account::Account;
 use crate::engine::backoff::Backoff;
+use crate::engine::lifecycle::{Event, State as Life};
 use crate::engine::negative::NegativeCache;
-use crate::engine::paths::memory::Seen;
 use crate::engine::specs::Reason;
-use crate::engine::state::{Event, State as Life};
+use crate::engine::template::memory::Seen;
 use crate::glue::{self, c, Dir, Task};
 use crate::state::{Exited, Process, Tallies, CHANGE, STATE};
 use crate::work;

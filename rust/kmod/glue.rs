@@ -5,11 +5,11 @@
 //! Everything unsafe that the module does towards C is in this file. C header:
 //! `rust/glue/synthjit.h`, which states the contexts.
 
-use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
-use crate::engine::paths::memory::{Seen, MOST_MAPPINGS};
-use crate::engine::paths::tail;
 use crate::engine::specs::{layout, Bail, Facts, Reason};
+use crate::engine::syscall::Call;
+use crate::engine::template::memory::{Seen, MOST_MAPPINGS};
+use crate::engine::template::tail;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -39,8 +39,8 @@ const _: () = assert!(
 
 pub(crate) use c::synthjit_counts as Counts;
 pub(crate) use c::synthjit_fd_view as FdView;
-pub(crate) use c::synthjit_ground as Ground;
 pub(crate) use c::synthjit_made as Made;
+pub(crate) use c::synthjit_target as Target;
 pub(crate) use c::synthjit_view as View;
 
 /// Proof that no CPU is inside code that was withdrawn before, and none will be.
@@ -294,7 +294,7 @@ pub(crate) fn trace_retire(slot: Slot, reason: Reason) {
 
 /// The tracepoint `refuse`: the current process gets no path for a call on a descriptor, or no vector if `about` is `None`.
 pub(crate) fn trace_refuse(tgid: i32, about: Option<(Call, u32, &FdView)>, reason: Reason) {
-    // CAST: Descriptors are at most i32::MAX (`rust/glue/task.c`, learn).
+    // CAST: Descriptors are at most i32::MAX (`rust/glue/task.c`, report).
     let (fd, call, ino) = about.map_or((-1, c::SYNTHJIT_NO_CALL, 0), |(call, fd, seen)| {
         (fd as i32, call.number(), seen.ino)
     });
@@ -388,12 +388,12 @@ pub(crate) fn check_platform() -> Reason {
 }
 
 /// What the specs bake in on this machine. `ENOENT`: a symbol is missing.
-pub(crate) fn load_facts() -> Result<(Facts, Ground)> {
+pub(crate) fn load_facts() -> Result<(Facts, Target)> {
     let mut facts = Facts::default();
-    let mut ground = Ground::default();
+    let mut target = Target::default();
     // SAFETY: `Facts` and `struct synthjit_facts` are generated with one layout.
-    to_result(unsafe { c::synthjit_load_facts((&raw mut facts).cast(), &mut ground) })?;
-    Ok((facts, ground))
+    to_result(unsafe { c::synthjit_load_facts((&raw mut facts).cast(), &mut target) })?;
+    Ok((facts, target))
 }
 
 /// The number in the initial PID namespace of the process that is `nr` in the caller's.

@@ -94,7 +94,7 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     let Some(machine) = state.code.machine.as_ref() else {
         return Ok(());
     };
-    let (i, g) = (&path.instance, &machine.ground);
+    let (i, g) = (&path.instance, &machine.target);
     let (tgid, fd, call) = (p.tgid, path.fd, path.call.name());
     let mut line = |name: &str, value: u64| writeln!(w, "{tgid} {fd}.{call} {name} {value:#x}");
     line("base", machine.address(path.code.slot))?;
@@ -116,7 +116,7 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     line("erms", g.erms.into())?;
     line("stock_entry", g.stock_entry)?;
     line("tail_thunk", g.tail_thunk)?;
-    line("learn_thunk", g.learn_thunk)?;
+    line("miss_thunk", g.miss_thunk)?;
     line("bail_thunk", g.bail_thunk)?;
     line("verw_sel", g.verw_sel)?;
     let facts = Facts::NAMES.iter().enumerate();

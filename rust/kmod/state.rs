@@ -8,17 +8,17 @@
 //!    Files of per-process directories never take it, so directories are removed under it.
 //! 2. [`STATE`]: the data. Held for short, but text is written under it (it may sleep).
 
-use crate::engine::admit::Call;
+use crate::engine::account::Account;
 use crate::engine::arena::Arena;
 use crate::engine::backoff::Backoff;
-use crate::engine::account::Account;
+use crate::engine::lifecycle::State as Life;
 use crate::engine::negative::NegativeCache;
-use crate::engine::paths::memory::Seen;
-use crate::engine::paths::{Counts, Instance, PathKind};
-use crate::engine::worth;
 use crate::engine::specs::{Bail, Facts, Reason};
-use crate::engine::state::State as Life;
-use crate::engine::Ground;
+use crate::engine::syscall::Call;
+use crate::engine::target::Target;
+use crate::engine::template::memory::Seen;
+use crate::engine::template::{Counts, Instance, PathKind};
+use crate::engine::worth;
 use crate::glue::{self, Dir, Task};
 use crate::synth::{Retired, Scratch, Used};
 use kernel::prelude::*;
@@ -235,7 +235,7 @@ pub(crate) struct Counters {
 /// What was found out about the machine at load.
 pub(crate) struct Machine {
     pub(crate) facts: Facts,
-    pub(crate) ground: Ground,
+    pub(crate) target: Target,
     /// Address of the path slots, of the vector slots, of the stub slots.
     pub(crate) paths: u64,
     pub(crate) vectors: u64,
@@ -248,17 +248,17 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(facts: Facts, g: &glue::Ground) -> Self {
+    pub(crate) fn new(facts: Facts, g: &glue::Target) -> Self {
         Self {
             facts,
-            ground: Ground {
+            target: Target {
                 smap: g.smap != 0,
                 ibt: g.ibt != 0,
                 verw: g.verw != 0,
                 erms: g.erms != 0,
                 stock_entry: g.stock_entry,
                 tail_thunk: g.tail_thunk,
-                learn_thunk: g.learn_thunk,
+                miss_thunk: g.miss_thunk,
                 bail_thunk: g.bail_thunk,
                 verw_sel: g.verw_sel,
             },

@@ -7,20 +7,20 @@
 //! caller shows with a [`Quiesced`]. Retired slots are collected: once it was shown that nobody
 //! is inside them, anybody may poison them, so that is left to a worker ([`Code::flush`]).
 
-use crate::engine::admit::Call;
 use crate::engine::arena::{Class, Slot};
-use crate::engine::paths::bails::{self, BailCounts};
-use crate::engine::paths::memory::{Memory, Seen};
-use crate::engine::paths::{self, Counts, Instance, PathKind};
+use crate::engine::dispatch::{self, Entry, VectorPlan};
 use crate::engine::specs::{layout, trap_vector, Bail, Reason};
-use crate::engine::vector::{self, Entry, VectorPlan};
+use crate::engine::syscall::Call;
+use crate::engine::template::bails::{self, BailCounts};
+use crate::engine::template::memory::{Memory, Seen};
+use crate::engine::template::{self, Counts, Instance, PathKind};
 use crate::glue::{self, c, Edit, Edits, FdView, Made, Quiesced, View};
 use crate::state::{Code, Machine, Path, Process};
 use crate::worth;
 use kernel::prelude::*;
 
-/// A path that is to be made.
-pub(crate) struct Order {
+/// A path that is to be compiled.
+pub(crate) struct CompileRequest {
     pub(crate) kind: PathKind,
     pub(crate) call: Call,
     pub(crate) fd: u32,
@@ -143,7 +143,7 @@ impl Retired {
 }
 
 impl Code {
-    /// Gives `p` a new vector for its paths and, if there is an order, one path more.
+    /// Gives `p` a new vector for its paths and, if there is an request, one path more.
     /// Returns the address of the vector; the older one is retired.
     ///
     /// # Errors
@@ -153,11 +153,11 @@ impl Code {
         &mut self,
         p: &mut Process,
         view: &View,
-        order: Option<Order>,
+        request: Option<CompileRequest>,
         quiesced: &Quiesced,
     ) -> Result<u64, Reason> {
         let mut scratch = self.scratch.take().ok_or(Reason::NoMemory)?;
-        let made = self.rebuild_in(&mut scratch, p, view, order, quiesced);
+        let made = self.rebuild_in(&mut scratch, p, view, request, quiesced);
         self.scratch = Some(scratch);
         made
     }
@@ -167,14 +167,14 @@ impl Code {
         scratch: &mut Scratch,
         p: &mut Process,
         view: &View,
-        order: Option<Order>,
+        request: Option<CompileRequest>,
         quiesced: &Quiesced,
     ) -> Result<u64, Reason> {
         self.retire_vector(p, quiesced);
-        let Some(order) = order else {
+        let Some(request) = request else {
             return self.write(scratch, p, view, None);
         };
-        let path = self.emit_path((p.tgid, p.memory), view, order, scratch)?;
+        let path = self.emit_path((p.tgid, p.memory), view, request, scratch)?;
         let pieces = Pieces {
             code: path.code,
             stubs: path.stubs,
@@ -199,7 +199,7 @@ impl Code {
         &mut self,
         process: (i32, Seen),
         view: &View,
-        order: Order,
+        request: CompileRequest,
         scratch: &mut Scratch,
     ) -> Result<Path, Reason> {
         let slot = self.arena.reserve(Class::Path)?;
@@ -208,7 +208,7 @@ impl Code {
             true => self.arena.reserve(Class::Stubs).ok(),
             false => None,
         };
-        let made = self.emit_in(process, view, order, (slot, stubs), scratch);
+        let made = self.emit_in(process, view, request, (slot, stubs), scratch);
         if made.is_err() {
             self.release(slot);
             if let Some(stubs) = stubs {
@@ -223,31 +223,31 @@ impl Code {
         &self,
         (tgid, memory): (i32, Seen),
         view: &View,
-        order: Order,
+        request: CompileRequest,
         (slot, stubs): (Slot, Option<Slot>),
         scratch: &mut Scratch,
     ) -> Result<Path, Reason> {
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
         let counts = stubs.map(|slot| machine.bail_counts(slot));
         let instance = Instance {
-            fd: order.fd,
+            fd: request.fd,
             task: view.task,
             kernel_stack: view.kernel_stack,
             files: view.files,
-            file_mode: order.seen.f_mode,
+            file_mode: request.seen.f_mode,
             counts: machine.counts_of(slot),
             report_bails: glue::bailouts_traced(),
             bails: counts,
             memory: machine.memory(view, slot),
         };
-        let (kind, facts, ground) = (order.kind, &machine.facts, &machine.ground);
+        let (kind, facts, target) = (request.kind, &machine.facts, &machine.target);
         let base = machine.address(slot);
-        let code = paths::emit(kind, facts, &instance, ground, base, &mut scratch.path)?;
+        let code = template::emit(kind, facts, &instance, target, base, &mut scratch.path)?;
         let made = |slot, code, len| {
             let made = Made {
-                fd: order.fd,
-                call: order.call.number(),
-                ino: order.seen.ino,
+                fd: request.fd,
+                call: request.call.number(),
+                ino: request.seen.ino,
                 ..glue::made(kind.spec().name, tgid, code, len)
             };
             glue::slot_made(slot, &made);
@@ -256,14 +256,7 @@ impl Code {
         let stubs = match stubs.zip(counts) {
             Some((slot, counts)) => {
                 let out = &mut scratch.stubs;
-                let len = bails::emit(
-                    kind,
-                    facts,
-                    (&counts, instance.memory),
-                    ground,
-                    &code,
-                    out,
-                )?;
+                let len = bails::emit(kind, facts, (&counts, instance.memory), target, &code, out)?;
                 glue::clear_bail_counts(slot.index());
                 Some(made(slot, counts.stubs, len))
             }
@@ -273,8 +266,8 @@ impl Code {
         glue::note_memory(slot.index(), memory.anew());
         Ok(Path {
             kind,
-            call: order.call,
-            fd: order.fd,
+            call: request.call,
+            fd: request.fd,
             instance,
             code: made(slot, base, code.len),
             stubs,
@@ -302,10 +295,7 @@ impl Code {
         };
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
         let addr = machine.address(slot);
-        glue::slot_made(
-            slot,
-            &glue::made(trap_vector::SPEC.name, p.tgid, addr, len),
-        );
+        glue::slot_made(slot, &glue::made(trap_vector::SPEC.name, p.tgid, addr, len));
         let mut edits = Edits::new();
         if let Some(path) = path {
             let used = path.code;
@@ -334,7 +324,7 @@ impl Code {
     }
 
     /// A vector that knows all descriptors of `p`. If they are too many it knows those with
-    /// a path only, and does not learn, since it would meet the others again and again.
+    /// a path only, and does not report misses, since it would meet the others again and again.
     fn emit_vector(
         &self,
         p: &Process,
@@ -343,18 +333,18 @@ impl Code {
         scratch: &mut Scratch,
     ) -> Result<usize, Reason> {
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
-        let mut learn = !p.negatives.is_full();
+        let mut report = !p.negatives.is_full();
         loop {
             let plan = VectorPlan {
-                learn,
+                report,
                 budget: machine.misses_of(slot),
-                write: scratch.write.fill(p, Call::Write, learn)?,
-                read: scratch.read.fill(p, Call::Read, learn)?,
+                write: scratch.write.fill(p, Call::Write, report)?,
+                read: scratch.read.fill(p, Call::Read, report)?,
             };
             let base = machine.address(slot);
             let (stack, out) = (view.kernel_stack, &mut scratch.vector);
-            match vector::emit(&plan, &machine.facts, &machine.ground, base, stack, out) {
-                Err(Reason::TooManyDescriptors) if learn => learn = false,
+            match dispatch::emit(&plan, &machine.facts, &machine.target, base, stack, out) {
+                Err(Reason::TooManyDescriptors) if report => report = false,
                 other => return other,
             }
         }

@@ -4,9 +4,9 @@
 //! longer than a page is a listing: [`crate::listing`].
 
 use crate::control;
-use crate::engine::admit::Call;
+use crate::engine::lifecycle::State as Life;
 use crate::engine::specs::{self, Reason, SpecInfo, SpecKind};
-use crate::engine::state::State as Life;
+use crate::engine::syscall::Call;
 use crate::engine::text::{self, Bounded, First};
 use crate::glue::{self, c};
 use crate::state::{Path, Process, State, STATE};

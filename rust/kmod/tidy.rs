@@ -2,7 +2,7 @@
 
 //! What a worker does a moment after code was made or taken away.
 
-use crate::engine::admit::Call;
+use crate::engine::syscall::Call;
 use crate::glue::{self, Dir};
 use crate::state::{Path, CHANGE, STATE};
 use kernel::prelude::*;

@@ -5,16 +5,17 @@
 //! Every change of a live process's code happens here, in its own context: then the
 //! only task that could run its code is the one that is running this instead.
 
-use crate::engine::admit::{self, Call};
+use crate::engine::admit;
 use crate::engine::backoff::Wait;
+use crate::engine::dispatch::MOST_FD;
+use crate::engine::lifecycle::Event;
 use crate::engine::negative::Negative;
-use crate::engine::paths::memory::Seen;
 use crate::engine::specs::{Facts, Reason};
-use crate::engine::state::Event;
-use crate::engine::vector::MOST_FD;
+use crate::engine::syscall::Call;
+use crate::engine::template::memory::Seen;
 use crate::glue::{self, c, FdView, Quiesced, View};
 use crate::state::{Code, Path, Process, CHANGE, STATE};
-use crate::synth::Order;
+use crate::synth::CompileRequest;
 use crate::worth;
 use kernel::prelude::*;
 
@@ -23,7 +24,7 @@ const BREAKS: u32 = c::SYNTHJIT_EVENT_THREADS | c::SYNTHJIT_EVENT_EXEC;
 
 /// Process context of the attached process itself, holding no locks.
 ///
-/// `call` and `fd` are what the vector did not know, if `events` has `LEARN`.
+/// `call` and `fd` are what the vector did not know, if `events` has `MISS`.
 pub(crate) fn run(task: *mut c::synthjit_task, tgid: i32, events: u32, call: u32, fd: u32) {
     let began = glue::clock_ns();
     let _change = CHANGE.lock();
@@ -39,10 +40,10 @@ pub(crate) fn run(task: *mut c::synthjit_task, tgid: i32, events: u32, call: u32
     if events == c::SYNTHJIT_EVENT_MEMORY {
         return;
     }
-    let wish = (events & c::SYNTHJIT_EVENT_LEARN != 0 && fd <= MOST_FD)
+    let missed = (events & c::SYNTHJIT_EVENT_MISS != 0 && fd <= MOST_FD)
         .then(|| Call::from_number(call).map(|call| (call, fd)))
         .flatten();
-    update(&mut state.code, p, switches, &view, events, wish);
+    update(&mut state.code, p, switches, &view, events, missed);
     let took = glue::clock_ns().saturating_sub(began);
     p.account.charge_work(took);
 }
@@ -70,7 +71,7 @@ fn update(
     switches: (Reason, bool),
     view: &View,
     events: u32,
-    wish: Option<(Call, u32)>,
+    missed: Option<(Call, u32)>,
 ) {
     // From here until the next publish the process is on the stock path.
     let quiesced = p.task.publish(0);
@@ -91,7 +92,7 @@ fn update(
     }
     let done = allowed
         .and_then(|()| judge(code, p, &quiesced))
-        .and_then(|()| specialize(code, p, view, wish, &quiesced));
+        .and_then(|()| specialize(code, p, view, missed, &quiesced));
     let waits = match done {
         Ok(()) => {
             step(p, Event::Retry);
@@ -212,19 +213,19 @@ fn specialize(
     code: &mut Code,
     p: &mut Process,
     view: &View,
-    wish: Option<(Call, u32)>,
+    missed: Option<(Call, u32)>,
     quiesced: &Quiesced,
 ) -> Result<(), Reason> {
     p.stale |= p.negatives.expire(glue::now_ms());
-    let order = match wish {
+    let request = match missed {
         Some((call, fd)) => consider(code, p, call, fd, quiesced)?,
         None => None,
     };
-    if order.is_none() && !p.stale && p.vector.is_some() {
+    if request.is_none() && !p.stale && p.vector.is_some() {
         return republish(code, p);
     }
-    let ordered = order.as_ref().map(|o| (o.call, o.fd, o.seen));
-    let vector = match (code.rebuild(p, view, order, quiesced), ordered) {
+    let requested = request.as_ref().map(|o| (o.call, o.fd, o.seen));
+    let vector = match (code.rebuild(p, view, request, quiesced), requested) {
         (Ok(vector), None) => vector,
         (Ok(vector), Some(_)) => {
             p.fruitless.forgive();
@@ -257,7 +258,7 @@ fn consider(
     call: Call,
     fd: u32,
     quiesced: &Quiesced,
-) -> Result<Option<Order>, Reason> {
+) -> Result<Option<CompileRequest>, Reason> {
     let seen = glue::view_fd(fd);
     let facts = &code.machine.as_ref().ok_or(Reason::SymbolMissing)?.facts;
     let verdict = admit::descriptor(&object(&seen), call, facts);
@@ -282,7 +283,7 @@ fn consider(
         return Ok(None);
     }
     match verdict {
-        Ok(kind) => Ok(Some(Order {
+        Ok(kind) => Ok(Some(CompileRequest {
             kind,
             call,
             fd,

@@ -4,8 +4,8 @@
 //!
 //! All of it by the process itself, while it runs none of its code. Prices: [`crate::engine::worth`].
 
-use crate::engine::admit::Call;
 use crate::engine::specs::Reason;
+use crate::engine::syscall::Call;
 use crate::engine::worth as price;
 use crate::glue::{self, Counts, Task};
 use crate::state::{Code, Path, Process};

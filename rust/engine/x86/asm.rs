@@ -8,7 +8,7 @@
 
 use dynasm::dynasm;
 
-use super::buf::{Buf, Label, Target};
+use super::buf::{Buf, Dest, Label};
 use super::regs::Reg;
 
 /// Memory at a register plus an offset.
@@ -103,7 +103,7 @@ macro_rules! reg_reg {
 macro_rules! reg_target {
     ($($(#[$doc:meta])* $name:ident: $op:tt;)*) => {$(
         $(#[$doc])*
-        pub fn $name(&mut self, reg: Reg, target: Target) {
+        pub fn $name(&mut self, reg: Reg, target: Dest) {
             dynasm!(self.buf ; .arch x64 ; $op Rq(reg), [=>target])
         }
     )*};
@@ -405,60 +405,60 @@ impl<'a> Asm<'a> {
     }
 
     /// `inc qword [rip + target]`
-    pub fn inc64_at(&mut self, target: Target) {
+    pub fn inc64_at(&mut self, target: Dest) {
         dynasm!(self.buf ; .arch x64 ; inc QWORD [=>target])
     }
 
     /// `cmp dword [rip + target], 0`
-    pub fn cmp32_at_zero(&mut self, target: Target) {
+    pub fn cmp32_at_zero(&mut self, target: Dest) {
         dynasm!(self.buf ; .arch x64 ; cmp DWORD [=>target], DWORD 0)
     }
 
     /// `dec dword [rip + target]`
-    pub fn dec32_at(&mut self, target: Target) {
+    pub fn dec32_at(&mut self, target: Dest) {
         dynasm!(self.buf ; .arch x64 ; dec DWORD [=>target])
     }
 
     /// `or byte [rip + target], imm`
-    pub fn or8_at(&mut self, target: Target, imm: i8) {
+    pub fn or8_at(&mut self, target: Dest, imm: i8) {
         dynasm!(self.buf ; .arch x64 ; or BYTE [=>target], BYTE imm)
     }
 
     /// `verw [rip + target]`
-    pub fn verw_at(&mut self, target: Target) {
+    pub fn verw_at(&mut self, target: Dest) {
         dynasm!(self.buf ; .arch x64 ; verw [=>target])
     }
 
     /// `jmp target`
-    pub fn jmp(&mut self, target: Target) {
+    pub fn jmp(&mut self, target: Dest) {
         dynasm!(self.buf ; .arch x64 ; jmp =>target)
     }
 
     /// `jmp target`, at most 127 bytes away
     pub fn jmp_near(&mut self, label: Label) {
-        let target = Target::Label(label);
+        let target = Dest::Label(label);
         dynasm!(self.buf ; .arch x64 ; jmp BYTE =>target)
     }
 
     /// `jne target`, at most 127 bytes away
     pub fn jne_near(&mut self, label: Label) {
-        let target = Target::Label(label);
+        let target = Dest::Label(label);
         dynasm!(self.buf ; .arch x64 ; jne BYTE =>target)
     }
 
     /// `jns label`, at most 127 bytes away
     pub fn jns_near(&mut self, label: Label) {
-        let target = Target::Label(label);
+        let target = Dest::Label(label);
         dynasm!(self.buf ; .arch x64 ; jns BYTE =>target)
     }
 
     /// `call target`
-    pub fn call(&mut self, target: Target) {
+    pub fn call(&mut self, target: Dest) {
         dynasm!(self.buf ; .arch x64 ; call =>target)
     }
 
     /// `jcc target`
-    pub fn jcc(&mut self, cond: Cond, target: Target) {
+    pub fn jcc(&mut self, cond: Cond, target: Dest) {
         match cond {
             Cond::Equal => dynasm!(self.buf ; .arch x64 ; je =>target),
             Cond::NotEqual => dynasm!(self.buf ; .arch x64 ; jne =>target),
@@ -476,7 +476,7 @@ impl<'a> Asm<'a> {
     }
 
     /// Places `label` here.
-    pub fn place(&mut self, label: Label) {
-        self.buf.place(label);
+    pub fn bind(&mut self, label: Label) {
+        self.buf.bind(label);
     }
 }

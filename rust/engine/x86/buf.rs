@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lowest floor: bytes, labels and the distances between them.
+//! The lowest layer: bytes, labels and the distances between them.
 //!
 //! A buffer never fails in the middle. What does not fit sets a mark that sticks, emission goes on, and [`Buf::finish`]
 //! reports the first fault.
 //!
-//! Making a path is part of what the first call on a descriptor costs, so this floor is written for few instructions: bytes
+//! Making a path is part of what the first call on a descriptor costs, so this layer is written for few instructions: bytes
 //! are stored where they belong, nothing is filled that code will cover, tables are small.
 
 use super::super::specs::Reason;
@@ -36,7 +36,7 @@ pub struct Label(u8);
 const ELSEWHERE: u8 = 128;
 
 impl Label {
-    /// The place of this number in the row that [`Buf::set_row`] names. Unlike [`Target::Address`] it may be referred to by
+    /// The place of this number in the row that [`Buf::set_row`] names. Unlike [`Dest::External`] it may be referred to by
     /// code that is moved.
     pub const fn in_row(number: u8) -> Self {
         Self(ELSEWHERE.saturating_add(number))
@@ -53,14 +53,14 @@ struct Row {
 
 /// What an instruction refers to relative to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Dest {
     /// A place in this code.
     Label(Label),
-    /// An address elsewhere; it must be within 2 GiB.
-    Address(u64),
+    /// An external label: an address elsewhere, which must be within 2 GiB.
+    External(u64),
 }
 
-impl From<Label> for Target {
+impl From<Label> for Dest {
     fn from(label: Label) -> Self {
         Self::Label(label)
     }
@@ -233,7 +233,7 @@ impl<'a> Buf<'a> {
     }
 
     /// Places `label` here.
-    pub fn place(&mut self, label: Label) {
+    pub fn bind(&mut self, label: Label) {
         let at = self.at as u16;
         match self.labels.get_mut(usize::from(label.0)) {
             Some(place) => *place = at,
@@ -354,14 +354,14 @@ impl<'a> Buf<'a> {
 
     /// For `dynasm!`: the instruction that ends here refers to `target` in the bytes that begin `field` bytes back. They are 4,
     /// or one where `target` is near, which only a label can be.
-    pub fn dynamic_reloc(&mut self, target: Target, offset: isize, field: u8, end: u8, kind: u8) {
+    pub fn dynamic_reloc(&mut self, target: Dest, offset: isize, field: u8, end: u8, kind: u8) {
         let near = kind == RELATIVE_1;
         if offset != 0 || end != 0 || !(near || kind == RELATIVE_4) {
             return self.fail(Reason::Layout);
         }
         match target {
-            Target::Address(_) if near => self.fail(Reason::Layout),
-            Target::Label(label) => {
+            Dest::External(_) if near => self.fail(Reason::Layout),
+            Dest::Label(label) => {
                 // CAST: see `finish`.
                 let link = Link {
                     end: self.at as u16,
@@ -374,7 +374,7 @@ impl<'a> Buf<'a> {
                 }
                 self.links_made = self.links_made.wrapping_add(1);
             }
-            Target::Address(to) => {
+            Dest::External(to) => {
                 self.fixed = self.at;
                 let start = self.at.wrapping_sub(usize::from(field));
                 let distance = i32::try_from(to.wrapping_sub(self.address()) as i64);

@@ -9,9 +9,9 @@
 //! that the user had at the call. (rcx and r11 too: what SYSCALL put there is what must be there when the user goes on.)
 
 use super::super::specs::{trap_vector, Facts};
-use super::super::Ground;
+use super::super::target::Target;
 use super::asm::Cond;
-use super::buf::Target;
+use super::buf::Dest;
 use super::masm::{Masm, Profile};
 
 /// The door of one task.
@@ -37,8 +37,8 @@ impl Door {
     }
 
     /// How many instructions [`Masm::arrive`] takes.
-    pub fn arrival(ground: &Ground) -> usize {
-        usize::from(ground.ibt)
+    pub fn arrival(target: &Target) -> usize {
+        usize::from(target.ibt)
     }
 }
 
@@ -49,13 +49,13 @@ impl Masm<'_> {
     }
 
     /// The kernel's own code for any call, for a jump before [`Masm::enter_kernel`].
-    pub fn stock_entry(&self) -> Target {
-        Target::Address(self.ground().stock_entry)
+    pub fn stock_entry(&self) -> Dest {
+        Dest::External(self.target().stock_entry)
     }
 
     /// From user space's per-CPU base and stack to the kernel's.
     pub fn enter_kernel(&mut self, door: &Door) {
-        self.verb("enter_kernel");
+        self.op("enter_kernel");
         let offset = self.fits(door.scratch_word);
         match self.profile() {
             Profile::Kernel => {
@@ -71,8 +71,8 @@ impl Masm<'_> {
     }
 
     /// To `exit` if the user's flags have one that [`Masm::return_to_user`] would not restore.
-    pub fn guard_user_flags_clear(&mut self, door: &Door, exit: Target) {
-        self.verb("guard_user_flags_clear");
+    pub fn guard_user_flags_clear(&mut self, door: &Door, exit: Dest) {
+        self.op("guard_user_flags_clear");
         let mask = self.imm32(door.lost_flags);
         self.asm.test_r11(mask as u32);
         self.asm.jcc(Cond::NotEqual, exit);
@@ -80,7 +80,7 @@ impl Masm<'_> {
 
     /// Undoes [`Masm::enter_kernel`].
     pub fn leave_kernel(&mut self, door: &Door) {
-        self.verb("leave_kernel");
+        self.op("leave_kernel");
         let offset = self.fits(door.scratch_word);
         match self.profile() {
             Profile::Kernel => {
@@ -96,17 +96,17 @@ impl Masm<'_> {
 
     /// To the stock entry, all registers as at the arrival.
     pub fn exit_to_stock(&mut self) {
-        self.verb("exit_to_stock");
+        self.op("exit_to_stock");
         self.asm.jmp(self.stock_entry());
     }
 
     /// The last instructions in the kernel.
     pub fn return_to_user(&mut self) {
-        self.verb("return_to_user");
+        self.op("return_to_user");
         self.clear_cpu_buffers();
         match self.profile() {
             Profile::Kernel => self.asm.sysretq(),
-            Profile::Host { leave } => self.asm.jmp(Target::Address(leave)),
+            Profile::Host { leave } => self.asm.jmp(Dest::External(leave)),
         }
         self.stop_speculation();
     }

@@ -58,7 +58,7 @@ impl Masm<'_> {
                 Kind::Protection => self.load_rax(NOT_CANONICAL),
                 Kind::PageFault => self.load_rax(NOT_MAPPED),
             }
-            self.place(other);
+            self.bind(other);
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verbs: what paths and vectors say. Here are those that move and count; those that enter and leave the kernel are in
+//! OpLog: what paths and vectors say. Here are those that move and count; those that enter and leave the kernel are in
 //! [`super::door`], guards, branches, locks and copies in [`super::guard`], what is owed to the CPU's weaknesses in
 //! [`super::mitigation`].
 //!
@@ -8,12 +8,12 @@
 //! code as failed, it is never cut off.
 
 use super::super::specs::Reason;
-use super::super::Ground;
+use super::super::target::Target;
 use super::asm::{Asm, Mem};
-use super::buf::{Buf, Label, Target};
+use super::buf::{Buf, Dest, Label};
+#[cfg(synthjit_ops)]
+use super::ops::OpLog;
 use super::regs::Reg;
-#[cfg(synthjit_verbs)]
-use super::verbs::Verbs;
 
 /// Where code runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,30 +46,30 @@ const POISONED: u64 = 64;
 /// What data in the code is noted as.
 pub const CONSTANT: &str = "constant";
 
-/// Verbs into a buffer.
+/// OpLog into a buffer.
 pub struct Masm<'a> {
     pub(super) asm: Asm<'a>,
-    ground: &'a Ground,
+    target: &'a Target,
     profile: Profile,
-    #[cfg(synthjit_verbs)]
-    verbs: Verbs,
+    #[cfg(synthjit_ops)]
+    ops: OpLog,
 }
 
 impl<'a> Masm<'a> {
     /// Code that will run at `base`, into `out`.
-    pub fn new(ground: &'a Ground, profile: Profile, out: &'a mut [u8], base: u64) -> Self {
+    pub fn new(target: &'a Target, profile: Profile, out: &'a mut [u8], base: u64) -> Self {
         Self {
             asm: Asm::new(Buf::new(out, base)),
-            ground,
+            target,
             profile,
-            #[cfg(synthjit_verbs)]
-            verbs: Verbs::new(),
+            #[cfg(synthjit_ops)]
+            ops: OpLog::new(),
         }
     }
 
     /// The machine that the code is for.
-    pub fn ground(&self) -> &'a Ground {
-        self.ground
+    pub fn target(&self) -> &'a Target {
+        self.target
     }
 
     /// Where the code will run.
@@ -90,27 +90,27 @@ impl<'a> Masm<'a> {
     /// Moves what was emitted since offset `start` so that it ends at offset `end`. Returns its address.
     pub fn slide(&mut self, start: usize, end: usize) -> u64 {
         let now = self.asm.buf.slide(start, end);
-        #[cfg(synthjit_verbs)]
-        self.verbs.slide(start, now.wrapping_sub(start));
+        #[cfg(synthjit_ops)]
+        self.ops.slide(start, now.wrapping_sub(start));
         self.address().wrapping_sub(end.wrapping_sub(now) as u64)
     }
 
-    /// Notes that what comes next is the work of `verb`.
-    #[cfg(synthjit_verbs)]
-    pub(super) fn verb(&mut self, verb: &'static str) {
+    /// Notes that what comes next is the work of `op`.
+    #[cfg(synthjit_ops)]
+    pub(super) fn op(&mut self, op: &'static str) {
         let at = self.offset();
-        self.verbs.note(at, verb);
+        self.ops.note(at, op);
     }
 
     /// The kernel has no use for it.
-    #[cfg(not(synthjit_verbs))]
+    #[cfg(not(synthjit_ops))]
     #[inline(always)]
-    pub(super) fn verb(&mut self, _: &'static str) {}
+    pub(super) fn op(&mut self, _: &'static str) {}
 
-    /// Which verb wrote what.
-    #[cfg(synthjit_verbs)]
-    pub fn verbs(&self) -> &Verbs {
-        &self.verbs
+    /// Which op wrote what.
+    #[cfg(synthjit_ops)]
+    pub fn ops(&self) -> &OpLog {
+        &self.ops
     }
 
     /// Fills up to `address` with poison; code that is already beyond it has failed.
@@ -145,31 +145,31 @@ impl<'a> Masm<'a> {
     }
 
     /// Places `label` here.
-    pub fn place(&mut self, label: Label) {
-        self.asm.place(label);
+    pub fn bind(&mut self, label: Label) {
+        self.asm.bind(label);
     }
 
     /// Places `label` here, and tells people what the place is called.
-    pub fn place_as(&mut self, label: Label, name: &'static str) {
-        self.place(label);
+    pub fn bind_as(&mut self, label: Label, name: &'static str) {
+        self.bind(label);
         self.name(name);
     }
 
-    #[cfg(synthjit_verbs)]
+    #[cfg(synthjit_ops)]
     fn name(&mut self, name: &'static str) {
         let at = self.offset();
-        self.verbs.name(at, name);
+        self.ops.name(at, name);
     }
 
-    #[cfg(not(synthjit_verbs))]
+    #[cfg(not(synthjit_ops))]
     #[inline(always)]
     fn name(&mut self, _: &'static str) {}
 
     /// A 64-bit constant that code refers to.
-    pub fn constant(&mut self, value: u64) -> Target {
-        self.verb(CONSTANT);
+    pub fn constant(&mut self, value: u64) -> Dest {
+        self.op(CONSTANT);
         let label = self.label();
-        self.place(label);
+        self.bind(label);
         self.asm.data64(value);
         label.into()
     }
@@ -203,81 +203,81 @@ impl<'a> Masm<'a> {
 
     /// Loads 64 bits.
     pub fn load64(&mut self, reg: Reg, from: Field) {
-        self.verb("load64");
+        self.op("load64");
         let mem = self.mem(from);
         self.asm.load64(reg, mem);
     }
 
     /// Loads 32 bits, zero-extended.
     pub fn load32(&mut self, reg: Reg, from: Field) {
-        self.verb("load32");
+        self.op("load32");
         let mem = self.mem(from);
         self.asm.load32(reg, mem);
     }
 
     /// Loads element `index` of an array of 64-bit values that begins at `array`.
     pub fn load64_element(&mut self, reg: Reg, array: Field, index: Reg) {
-        self.verb("load64_element");
+        self.op("load64_element");
         let mem = self.mem(array);
         self.asm.load64_element(reg, mem, index);
     }
 
     /// Loads 64 bits from a fixed address into rax.
     pub fn load_rax(&mut self, address: u64) {
-        self.verb("load_rax");
+        self.op("load_rax");
         self.asm.load_rax_absolute(address);
     }
 
     /// Loads 32 bits from a fixed address into rax, zero-extended.
     pub fn load_eax(&mut self, address: u64) {
-        self.verb("load_eax");
+        self.op("load_eax");
         self.asm.load_eax_absolute(address);
     }
 
     /// Stores 64 bits.
     pub fn store64(&mut self, to: Field, reg: Reg) {
-        self.verb("store64");
+        self.op("store64");
         let mem = self.mem(to);
         self.asm.store64(mem, reg);
     }
 
     /// Stores element `index` of an array of 64-bit values that begins at `array`.
     pub fn store64_element(&mut self, array: Field, index: Reg, reg: Reg) {
-        self.verb("store64_element");
+        self.op("store64_element");
         let mem = self.mem(array);
         self.asm.store64_element(mem, index, reg);
     }
 
     /// Stores 32 bits.
     pub fn store32(&mut self, to: Field, reg: Reg) {
-        self.verb("store32");
+        self.op("store32");
         let mem = self.mem(to);
         self.asm.store32(mem, reg);
     }
 
     /// Stores an address of kernel text or data, which sign-extends from 32 bits.
     pub fn store_address(&mut self, to: Field, address: u64) {
-        self.verb("store_address");
+        self.op("store_address");
         let (mem, imm) = (self.mem(to), self.fits(address));
         self.asm.store64_imm(mem, imm);
     }
 
     /// Stores a 32-bit constant.
     pub fn store_constant32(&mut self, to: Field, value: u64) {
-        self.verb("store_constant32");
+        self.op("store_constant32");
         let (mem, imm) = (self.mem(to), self.imm32(value));
         self.asm.store32_imm(mem, imm);
     }
 
     /// `to = from`, 64 bits.
     pub fn copy_reg(&mut self, to: Reg, from: Reg) {
-        self.verb("copy_reg");
+        self.op("copy_reg");
         self.asm.move64(to, from);
     }
 
     /// `reg = value`, in the shortest form that holds it.
     pub fn set(&mut self, reg: Reg, value: u64) {
-        self.verb("set");
+        self.op("set");
         match u32::try_from(value) {
             Ok(value) => self.asm.set32(reg, value),
             Err(_) => self.asm.set64(reg, value),
@@ -286,13 +286,13 @@ impl<'a> Masm<'a> {
 
     /// Keeps `reg` on the kernel stack.
     pub fn save(&mut self, reg: Reg) {
-        self.verb("save");
+        self.op("save");
         self.asm.push(reg);
     }
 
     /// Undoes the last [`Masm::save`].
     pub fn restore(&mut self, reg: Reg) {
-        self.verb("restore");
+        self.op("restore");
         self.asm.pop(reg);
     }
 
@@ -300,89 +300,89 @@ impl<'a> Masm<'a> {
 
     /// `field += reg`, 64 bits.
     pub fn add64_to(&mut self, to: Field, reg: Reg) {
-        self.verb("add64_to");
+        self.op("add64_to");
         let mem = self.mem(to);
         self.asm.add64_to(mem, reg);
     }
 
     /// `field += reg`, 32 bits.
     pub fn add32_to(&mut self, to: Field, reg: Reg) {
-        self.verb("add32_to");
+        self.op("add32_to");
         let mem = self.mem(to);
         self.asm.add32_to(mem, reg);
     }
 
     /// `field -= reg`, 32 bits.
     pub fn sub32_from(&mut self, from: Field, reg: Reg) {
-        self.verb("sub32_from");
+        self.op("sub32_from");
         let mem = self.mem(from);
         self.asm.sub32_from(mem, reg);
     }
 
     /// `field += 1`, 64 bits.
     pub fn inc64(&mut self, field: Field) {
-        self.verb("inc64");
+        self.op("inc64");
         let mem = self.mem(field);
         self.asm.inc64(mem);
     }
 
     /// `field += 1`, 32 bits.
     pub fn inc32(&mut self, field: Field) {
-        self.verb("inc32");
+        self.op("inc32");
         let mem = self.mem(field);
         self.asm.inc32(mem);
     }
 
     /// `field -= 1`, 32 bits.
     pub fn dec32(&mut self, field: Field) {
-        self.verb("dec32");
+        self.op("dec32");
         let mem = self.mem(field);
         self.asm.dec32(mem);
     }
 
     /// `reg += field`, 32 bits, the upper half cleared.
     pub fn add32(&mut self, reg: Reg, field: Field) {
-        self.verb("add32");
+        self.op("add32");
         let mem = self.mem(field);
         self.asm.add32_mem(reg, mem);
     }
 
     /// `reg -= field`, 32 bits, the upper half cleared.
     pub fn sub32(&mut self, reg: Reg, field: Field) {
-        self.verb("sub32");
+        self.op("sub32");
         let mem = self.mem(field);
         self.asm.sub32_mem(reg, mem);
     }
 
     /// `reg += other`, 64 bits.
     pub fn add_reg(&mut self, reg: Reg, other: Reg) {
-        self.verb("add_reg");
+        self.op("add_reg");
         self.asm.add64(reg, other);
     }
 
     /// `reg -= other`, 64 bits.
     pub fn sub_reg(&mut self, reg: Reg, other: Reg) {
-        self.verb("sub_reg");
+        self.op("sub_reg");
         self.asm.sub64(reg, other);
     }
 
     /// `page |= field`: the low 12 bits of a page's address are free for an offset below 4096.
     pub fn add_offset_in_page(&mut self, page: Reg, offset: Field) {
-        self.verb("add_offset_in_page");
+        self.op("add_offset_in_page");
         let mem = self.mem(offset);
         self.asm.or16_mem(page, mem);
     }
 
     /// `reg |= field`, 64 bits.
     pub fn or64(&mut self, reg: Reg, field: Field) {
-        self.verb("or64");
+        self.op("or64");
         let mem = self.mem(field);
         self.asm.or64_mem(reg, mem);
     }
 
     /// `reg |= field ^ address of field`: stays zero if a list head points at itself.
     pub fn list_difference(&mut self, reg: Reg, list: Field) {
-        self.verb("list_difference");
+        self.op("list_difference");
         let mem = self.mem(list);
         self.asm.lea(reg, mem);
         self.asm.xor64_mem(
@@ -404,7 +404,7 @@ impl<'a> Masm<'a> {
         element: u64,
         array: Field,
     ) {
-        self.verb("ring_element");
+        self.op("ring_element");
         let (index, size) = (self.mem(index), self.mem(size));
         self.asm.load32(reg, size);
         self.asm.dec32_reg(reg);
@@ -421,7 +421,7 @@ impl<'a> Masm<'a> {
         element: u64,
         array: Field,
     ) {
-        self.verb("ring_element_before");
+        self.op("ring_element_before");
         let size = self.mem(size);
         self.asm.load32(scratch, size);
         self.asm.dec32_reg(scratch);
@@ -437,8 +437,8 @@ impl<'a> Masm<'a> {
     }
 
     /// `page` turns from the address of a `struct page` into that of the page: shifted, plus the value at `bias`.
-    pub fn page_address(&mut self, page: Reg, shift: u64, bias: Target) {
-        self.verb("page_address");
+    pub fn page_address(&mut self, page: Reg, shift: u64, bias: Dest) {
+        self.op("page_address");
         let bits = self.fits(shift);
         self.asm.shl64(page, bits);
         self.asm.add64_at(page, bias);
@@ -446,8 +446,8 @@ impl<'a> Masm<'a> {
 
     /// `reg` becomes the address of the page whose `struct page` is at the address in `page`: shifted, plus the value at
     /// `bias`. A shift of more than 6 bits does not fit the instruction.
-    pub fn address_of_page(&mut self, reg: Reg, page: Reg, shift: u64, bias: Target) {
-        self.verb("address_of_page");
+    pub fn address_of_page(&mut self, reg: Reg, page: Reg, shift: u64, bias: Dest) {
+        self.op("address_of_page");
         let bits: u8 = self.fits(shift);
         let factor = self.fits(1u64.checked_shl(bits.into()).unwrap_or(u64::MAX >> 1));
         self.asm.imul64(reg, page, factor);
@@ -458,26 +458,26 @@ impl<'a> Masm<'a> {
 
     /// Calls a static routine of the module.
     pub fn call(&mut self, address: u64) {
-        self.verb("call");
-        self.asm.call(Target::Address(address));
+        self.op("call");
+        self.asm.call(Dest::External(address));
     }
 
     /// Takes one from a 32-bit budget of this code alone.
     pub fn spend(&mut self, budget: u64) {
-        self.verb("spend");
-        self.asm.dec32_at(Target::Address(budget));
+        self.op("spend");
+        self.asm.dec32_at(Dest::External(budget));
     }
 
     /// Makes a 32-bit budget negative, and changes no lower bit.
     pub fn mark_spent(&mut self, budget: u64) {
-        self.verb("mark_spent");
+        self.op("mark_spent");
         self.asm
-            .or8_at(Target::Address(budget.wrapping_add(3)), i8::MIN);
+            .or8_at(Dest::External(budget.wrapping_add(3)), i8::MIN);
     }
 
     /// Adds one to a counter of this path alone.
     pub fn count_own(&mut self, counter: u64) {
-        self.verb("count_own");
-        self.asm.inc64_at(Target::Address(counter));
+        self.op("count_own");
+        self.asm.inc64_at(Dest::External(counter));
     }
 }

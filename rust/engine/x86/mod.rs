@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Making x86-64 machine code, floor by floor.
+//! Making x86-64 machine code, layer by layer.
 
 pub mod asm;
 pub mod buf;
@@ -10,6 +10,6 @@ pub mod forced;
 mod guard;
 pub mod masm;
 pub mod mitigation;
+#[cfg(synthjit_ops)]
+pub mod ops;
 pub mod regs;
-#[cfg(synthjit_verbs)]
-pub mod verbs;

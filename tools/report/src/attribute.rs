@@ -1,4 +1,4 @@
-//! Which function, or which verb of the engine, an instruction belongs to.
+//! Which function, or which op of the engine, an instruction belongs to.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use anyhow::{bail, Context, Result};
 use indexmap::IndexMap;
 use synthctl::values::Values;
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::template::PathKind;
 
 use crate::counts::Counts;
 use crate::data::{Function, Layer};
@@ -18,11 +18,11 @@ const KERNEL: u64 = 1 << 63;
 const VECTOR: &str = "synthjit_vector";
 const PATH: &str = "synthjit_path";
 
-/// The addresses of one path, and which verb wrote what.
+/// The addresses of one path, and which op wrote what.
 struct Path {
     range: Range<u64>,
-    /// Where the instructions of a verb begin.
-    verbs: BTreeMap<u64, &'static str>,
+    /// Where the instructions of a op begin.
+    ops: BTreeMap<u64, &'static str>,
 }
 
 impl Path {
@@ -34,11 +34,11 @@ impl Path {
         let at = |offset: usize| base + offset as u64;
         Ok(Path {
             range: base..at(made.code.len),
-            verbs: made
-                .verbs
+            ops: made
+                .ops
                 .all()
                 .iter()
-                .map(|(offset, verb)| (at(*offset), *verb))
+                .map(|(offset, op)| (at(*offset), *op))
                 .collect(),
         })
     }
@@ -83,10 +83,9 @@ impl<'l> Map<'l> {
             return Ok(("syscall (in user space)".to_owned(), Layer::Entry));
         }
         if let Some(path) = self.paths.iter().find(|path| path.range.contains(&address)) {
-            let verb = path.verbs.range(..=address).next_back();
-            let (_, verb) =
-                verb.with_context(|| format!("no verb wrote the code at {address:x}"))?;
-            return Ok(((*verb).to_owned(), Layer::of_verb(verb)));
+            let op = path.ops.range(..=address).next_back();
+            let (_, op) = op.with_context(|| format!("no op wrote the code at {address:x}"))?;
+            return Ok(((*op).to_owned(), Layer::of_op(op)));
         }
         let symbol = self.symbols.range(..=address).next_back();
         let (_, name) = symbol.with_context(|| format!("there is no function at {address:x}"))?;

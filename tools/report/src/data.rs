@@ -63,7 +63,7 @@ impl Profile {
     }
 }
 
-/// One function of the kernel, or one verb of generated code.
+/// One function of the kernel, or one op of generated code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Function {
     pub name: String,
@@ -155,9 +155,9 @@ impl Layer {
         }
     }
 
-    /// The layer of what a verb of the engine wrote into a path.
-    pub fn of_verb(verb: &str) -> Layer {
-        match verb {
+    /// The layer of what a op of the engine wrote into a path.
+    pub fn of_op(op: &str) -> Layer {
+        match op {
             "enter_kernel" | "leave_kernel" | "save" | "restore" | "return_to_user" => Layer::Entry,
             "open_user_memory" | "close_user_memory" | "clamp_user_pointer" => Layer::Hardening,
             "different" | "equal" | "above" | "above_or_equal" | "below" | "or64" => Layer::Guards,

@@ -1,7 +1,7 @@
 //! From logs and counts to a report. Whatever does not agree is an error: a page with wrong numbers is worse than none.
 
 use anyhow::{bail, ensure, Context, Result};
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::template::PathKind;
 
 use crate::attribute::Map;
 use crate::counts::Counts;

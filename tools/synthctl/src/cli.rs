@@ -100,7 +100,7 @@ pub enum Command {
         pid: i32,
         fd: Option<u32>,
     },
-    /// Show a path's code, with the verb that wrote each part and the names of what was baked in
+    /// Show a path's code, with the op that wrote each part and the names of what was baked in
     Disasm {
         #[arg(value_parser = clap::value_parser!(i32).range(1..))]
         pid: i32,

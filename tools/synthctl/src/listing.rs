@@ -1,4 +1,4 @@
-//! Generated code for people: each instruction with the verb that wrote it and the names of the values that were baked in.
+//! Generated code for people: each instruction with the op that wrote it and the names of the values that were baked in.
 //!
 //! Nothing is guessed from the bytes. The code is made again from the path's values; it is the same to the byte, or nothing is named.
 //! Where a value went shows when it is changed by a little and the code is made once more: what differs then is the value's.
@@ -10,8 +10,8 @@ use iced_x86::{
     ConstantOffsets, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind,
     SymbolResolver, SymbolResult,
 };
-use synthjit_engine::paths::PathKind;
 use synthjit_engine::specs::Bail;
+use synthjit_engine::template::PathKind;
 use synthjit_engine::x86::buf::POISON;
 use synthjit_engine::x86::masm::CONSTANT;
 
@@ -20,8 +20,8 @@ use crate::values::{Made, Values};
 /// Most that an immediate may differ from its value and still be told as value and difference.
 const NEAR: u64 = 64;
 
-/// Columns for a verb.
-pub const VERB: usize = 24;
+/// Columns for a op.
+pub const OP: usize = 24;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub enum Line {
     Place(String),
     /// A constant in the slot.
     Constant { value: u64, name: String },
-    /// An instruction, and the verb if it is the first of what that verb wrote.
-    Instruction { verb: &'static str, text: String },
+    /// An instruction, and the op if it is the first of what that op wrote.
+    Instruction { op: &'static str, text: String },
     /// Bytes that are not used.
     Gap(usize),
 }
@@ -41,8 +41,8 @@ impl fmt::Display for Line {
         match self {
             Self::Place(name) => write!(f, "{name}:"),
             Self::Constant { value, name } => write!(f, "{name}: {value:#x}"),
-            Self::Instruction { verb, text } => write!(f, "  {verb:VERB$}{text}"),
-            Self::Gap(bytes) => write!(f, "  {:VERB$}({bytes} bytes unused)", ""),
+            Self::Instruction { op, text } => write!(f, "  {op:OP$}{text}"),
+            Self::Gap(bytes) => write!(f, "  {:OP$}({bytes} bytes unused)", ""),
         }
     }
 }
@@ -88,7 +88,7 @@ impl<'v> Names<'v> {
         }
         let base = values.get("base").unwrap_or(0);
         let mut places: BTreeMap<u64, String> = made
-            .verbs
+            .ops
             .names()
             .iter()
             .map(|(at, name)| (base + *at as u64, (*name).to_owned()))
@@ -157,7 +157,7 @@ fn differences(kind: PathKind, values: &Values, made: &Made, name: &str) -> Vec<
     for step in [1, u64::MAX, 2] {
         let other = values.with(name, value.wrapping_add(step)).make(kind);
         let Some(other) =
-            other.filter(|other| other.code == made.code && other.verbs.all() == made.verbs.all())
+            other.filter(|other| other.code == made.code && other.ops.all() == made.ops.all())
         else {
             continue;
         };
@@ -172,10 +172,8 @@ fn differences(kind: PathKind, values: &Values, made: &Made, name: &str) -> Vec<
 
 /// Offsets of the constants.
 fn constants(made: &Made) -> impl Iterator<Item = usize> + '_ {
-    let verbs = made.verbs.all().iter();
-    verbs
-        .filter(|(_, name)| *name == CONSTANT)
-        .map(|(at, _)| *at)
+    let ops = made.ops.all().iter();
+    ops.filter(|(_, name)| *name == CONSTANT).map(|(at, _)| *at)
 }
 
 fn constant(made: &Made, at: usize) -> u64 {
@@ -197,8 +195,8 @@ fn lines(values: &Values, made: &Made, names: &Names<'_>) -> Vec<Line> {
                 .unwrap_or_default(),
         })
         .collect();
-    let mut verbs: Vec<(usize, &'static str)> = made.verbs.all().to_vec();
-    verbs.sort_by_key(|(at, _)| *at);
+    let mut ops: Vec<(usize, &'static str)> = made.ops.all().to_vec();
+    ops.sort_by_key(|(at, _)| *at);
     let mut decoder = Decoder::with_ip(64, &made.bytes, base, DecoderOptions::NONE);
     let (mut at, end) = (constants(made).count() * 8, made.code.len);
     while at < end {
@@ -206,7 +204,7 @@ fn lines(values: &Values, made: &Made, names: &Names<'_>) -> Vec<Line> {
             .iter()
             .take_while(|byte| **byte == POISON)
             .count();
-        let in_verb = verbs
+        let in_verb = ops
             .iter()
             .any(|(v, name)| *v <= at && at < *v + 16 && *name == "return_to_user");
         if gap > 1 || gap == 1 && !in_verb {
@@ -215,14 +213,14 @@ fn lines(values: &Values, made: &Made, names: &Names<'_>) -> Vec<Line> {
             continue;
         }
         // A place can have several names, of which a jump shows the last.
-        let others = made.verbs.names().iter().filter(|(place, _)| *place == at);
+        let others = made.ops.names().iter().filter(|(place, _)| *place == at);
         let mut here: Vec<&str> = others.map(|(_, name)| *name).collect();
         if base + at as u64 == made.code.entry {
             here.push("entry");
         }
         lines.extend(here.iter().map(|name| Line::Place((*name).to_owned())));
         // Of several that begin here, all but the last wrote nothing.
-        let begins = verbs
+        let begins = ops
             .iter()
             .rev()
             .find(|(v, _)| *v == at)
@@ -235,7 +233,7 @@ fn lines(values: &Values, made: &Made, names: &Names<'_>) -> Vec<Line> {
         let instruction = decoder.decode();
         let offsets = decoder.get_constant_offsets(&instruction);
         lines.push(Line::Instruction {
-            verb: shown,
+            op: shown,
             text: text(&instruction, &offsets, at, names),
         });
         at += instruction.len();

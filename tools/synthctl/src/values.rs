@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use synthjit_engine::paths::bails::BailCounts;
-use synthjit_engine::paths::memory::Memory;
-use synthjit_engine::paths::{self, Counts, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Facts};
-use synthjit_engine::x86::verbs::Verbs;
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::bails::BailCounts;
+use synthjit_engine::template::memory::Memory;
+use synthjit_engine::template::{self, Counts, Instance, PathCode, PathKind};
+use synthjit_engine::x86::ops::OpLog;
 
 use crate::error::Error;
 use crate::module::{lines_about, Module};
@@ -20,7 +20,7 @@ pub struct Values(BTreeMap<String, u64>);
 pub struct Made {
     pub bytes: [u8; layout::PATH_SLOT],
     pub code: PathCode,
-    pub verbs: Verbs,
+    pub ops: OpLog,
 }
 
 /// What of the values says how code is made, not what is baked in.
@@ -91,14 +91,14 @@ impl Values {
         for (at, name) in Facts::NAMES.iter().enumerate() {
             facts.set(at, self.get(name)?);
         }
-        let ground = Ground {
+        let target = Target {
             smap: is("smap")?,
             ibt: is("ibt")?,
             verw: is("verw")?,
             erms: is("erms")?,
             stock_entry: self.get("stock_entry")?,
             tail_thunk: self.get("tail_thunk")?,
-            learn_thunk: self.get("learn_thunk")?,
+            miss_thunk: self.get("miss_thunk")?,
             bail_thunk: self.get("bail_thunk")?,
             verw_sel: self.get("verw_sel")?,
         };
@@ -118,8 +118,8 @@ impl Values {
         };
         let mut bytes = [0; layout::PATH_SLOT];
         let base = self.get("base")?;
-        let (code, verbs) =
-            paths::emit_told(kind, &facts, &instance, &ground, base, &mut bytes).ok()?;
-        Some(Made { bytes, code, verbs })
+        let (code, ops) =
+            template::emit_told(kind, &facts, &instance, &target, base, &mut bytes).ok()?;
+        Some(Made { bytes, code, ops })
     }
 }

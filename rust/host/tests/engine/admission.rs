@@ -1,9 +1,10 @@
 //! Who is admitted: the decisions of `admit.rs`, each input on its own and against a table.
 
 use proptest::prelude::*;
-use synthjit_engine::admit::{descriptor, process, Call, Descriptor, Process};
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::admit::{descriptor, process, Descriptor, Process};
 use synthjit_engine::specs::{Facts, Reason};
+use synthjit_engine::syscall::Call;
+use synthjit_engine::template::PathKind;
 
 use crate::facts::facts;
 

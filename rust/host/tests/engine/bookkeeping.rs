@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use synthjit_engine::arena::{Arena, Class, NotReserved, Slot};
 use synthjit_engine::backoff::{Backoff, Wait, FIRST_MS, GIVE_UP_MS, TRIES};
+use synthjit_engine::lifecycle::{Event, NotAllowed, State};
 use synthjit_engine::specs::{layout, Reason};
-use synthjit_engine::state::{Event, NotAllowed, State};
 
 #[test]
 fn an_arena_gives_each_slot_once() {

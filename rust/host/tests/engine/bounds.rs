@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use synthjit_engine::account::{Account, BURST_NS, RESUME_NS, SHARE, WORK_MOST_NS};
-use synthjit_engine::admit::Call;
 use synthjit_engine::negative::{Negative, NegativeCache, CAPACITY};
 use synthjit_engine::specs::Reason;
+use synthjit_engine::syscall::Call;
 use synthjit_engine::worth;
 
 const SECOND: u64 = 1_000_000_000;

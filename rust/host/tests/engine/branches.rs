@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind};
 use serde::Deserialize;
-use synthjit_engine::paths::bails::BailCounts;
-use synthjit_engine::paths::PathKind;
 use synthjit_engine::specs::layout;
+use synthjit_engine::template::bails::BailCounts;
+use synthjit_engine::template::PathKind;
 use synthjit_engine::x86::buf::POISON;
 
 use crate::disasm::reachable;
-use crate::facts::{facts_of, ground, instance, Form, COUNTERS, PATH_BASE};
+use crate::facts::{facts_of, instance, target, Form, COUNTERS, PATH_BASE};
 use crate::lawful::image;
 use crate::machine::{observe, slot_bytes, slot_of, Slot};
 use crate::{counts, pipes, vectors};
@@ -52,7 +52,7 @@ thread_local! {
 
 /// Has the branches of the slot that begins at `base` in `known`. A slot is entered from outside at its first instruction,
 /// `entry`.
-fn learn(known: &mut Vec<Known>, slot: Slot, base: u64, entry: u64) {
+fn report(known: &mut Vec<Known>, slot: Slot, base: u64, entry: u64) {
     let bytes = slot_bytes(slot, base);
     if known.iter().any(|k| k.slot == slot && k.bytes == bytes) {
         return;
@@ -160,7 +160,7 @@ fn note(way: &[u64]) {
             };
             // Later it may come back to the middle, from a call.
             if !entered.contains(&slot) {
-                learn(known, slot, base, at);
+                report(known, slot, base, at);
                 entered.push(slot);
             }
             let of_slot = known.iter().find(|k| k.slot == slot);
@@ -293,7 +293,7 @@ fn each_guard_counts_its_own_reason() {
             &facts_of(form),
             &instance(),
             Some(COUNTERS),
-            &ground(),
+            &target(),
             PATH_BASE,
         )
         .expect("a path");

@@ -1,9 +1,9 @@
 //! How many instructions each fast case executes, counted by single-stepping real code: with the vector before and
 //! `syscall` itself. One byte of a copy counts one, as it does under the instruction clock of the benchmark.
 
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::dispatch::{self, Entry, VectorPlan};
 use synthjit_engine::specs::layout;
-use synthjit_engine::vector::{self, Entry, VectorPlan};
+use synthjit_engine::template::PathKind;
 
 use crate::facts::{self, Form};
 use crate::machine::store32;
@@ -16,11 +16,11 @@ fn install_vector(world: &World, number: usize, plan: &VectorPlan<'_>) -> u64 {
     let slot = world.machine.vector_slot(number);
     let mut out = [0; layout::VECTOR_SLOT];
     let stack = world.instance().kernel_stack;
-    vector::emit_for(
+    dispatch::emit_for(
         world.profile(),
         plan,
         &world.facts,
-        &world.ground,
+        &world.target,
         slot,
         stack,
         &mut out,
@@ -42,7 +42,7 @@ fn executed(world: &World, kind: PathKind, before: &Pipe, count: u64) -> u64 {
         PathKind::PipeRead => (&[], &entry),
     };
     let plan = VectorPlan {
-        learn: true,
+        report: true,
         budget: world.budget(),
         write,
         read,
@@ -72,7 +72,7 @@ fn fast_cases_stay_within_their_budgets_on_each_kernel() {
 pub fn fast_cases_stay_within_their_budgets(form: Form) {
     use PathKind::{PipeRead, PipeWrite};
     assert!(
-        facts::ground().smap && !facts::ground().verw && !facts::ground().ibt,
+        facts::target().smap && !facts::target().verw && !facts::target().ibt,
         "as the benchmark's CPU"
     );
     let world = World::new(form);
@@ -118,7 +118,7 @@ pub fn fast_cases_stay_within_their_budgets(form: Form) {
 fn counting_is_exact() {
     let world = World::new(Form::Pool);
     let plan = VectorPlan {
-        learn: false,
+        report: false,
         budget: world.budget(),
         write: &[],
         read: &[],

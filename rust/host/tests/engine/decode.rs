@@ -2,24 +2,24 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use synthjit_engine::paths::{self, Instance, PathKind};
+use synthjit_engine::dispatch::{self, Entry, VectorPlan};
 use synthjit_engine::specs::{layout, Reason};
-use synthjit_engine::vector::{self, Entry, VectorPlan};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::{self, Instance, PathKind};
 
 use crate::disasm::reachable;
 use crate::facts::{
-    facts, facts_of, ground, instance, Form, BUDGET, COUNTERS, COUNTS, PATH_BASE, VECTOR_BASE,
+    facts, facts_of, instance, target, Form, BUDGET, COUNTERS, COUNTS, PATH_BASE, VECTOR_BASE,
 };
 use crate::lawful;
 
-fn grounds() -> impl Strategy<Value = Ground> {
-    any::<[bool; 4]>().prop_map(|[smap, ibt, verw, erms]| Ground {
+fn machines() -> impl Strategy<Value = Target> {
+    any::<[bool; 4]>().prop_map(|[smap, ibt, verw, erms]| Target {
         smap,
         ibt,
         verw,
         erms,
-        ..ground()
+        ..target()
     })
 }
 
@@ -52,24 +52,24 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn paths_are_lawful(form in select(Form::ALL.to_vec()), ground in grounds(), instance in instances(), counting: bool, slot in 0..layout::PATH_SLOTS as u64) {
+    fn paths_are_lawful(form in select(Form::ALL.to_vec()), target in machines(), instance in instances(), counting: bool, slot in 0..layout::PATH_SLOTS as u64) {
         let base = PATH_BASE + slot * layout::PATH_SLOT as u64;
         for kind in PathKind::ALL {
             let counters = counting.then_some(COUNTERS);
-            let image = lawful::image(kind, &facts_of(form), &instance, counters, &ground, base).expect("a path");
-            lawful::path(&image, base, &ground);
+            let image = lawful::image(kind, &facts_of(form), &instance, counters, &target, base).expect("a path");
+            lawful::path(&image, base, &target);
         }
     }
 
     #[test]
-    fn vectors_are_lawful(ground in grounds(), learn: bool, fds in prop::collection::btree_map(0..12u32, any::<bool>(), 0..12)) {
+    fn vectors_are_lawful(target in machines(), report: bool, fds in prop::collection::btree_map(0..12u32, any::<bool>(), 0..12)) {
         let entries: Vec<Entry> = fds.iter().map(|(&fd, &path)| Entry { fd, target: path.then_some(PATH_BASE + u64::from(fd) * 1024) }).collect();
         let targets: Vec<u64> = entries.iter().filter_map(|e| e.target).collect();
-        let plan = VectorPlan { learn, budget: BUDGET, write: &entries, read: &entries[..entries.len() / 2] };
+        let plan = VectorPlan { report, budget: BUDGET, write: &entries, read: &entries[..entries.len() / 2] };
         let mut out = [0; layout::VECTOR_SLOT];
-        match vector::emit(&plan, &facts(), &ground, VECTOR_BASE, instance().kernel_stack, &mut out) {
+        match dispatch::emit(&plan, &facts(), &target, VECTOR_BASE, instance().kernel_stack, &mut out) {
             Ok(len) => {
-                lawful::vector(&out, VECTOR_BASE, len, &ground, BUDGET, &targets);
+                lawful::vector(&out, VECTOR_BASE, len, &target, BUDGET, &targets);
             }
             Err(reason) => prop_assert!(reason == Reason::TooManyDescriptors && fds.len() > 4, "{}", reason.text()),
         }
@@ -80,14 +80,14 @@ proptest! {
 /// fast as long as its guards hold.
 #[test]
 fn counting_changes_where_guards_lead_and_nothing_else() {
-    let ground = ground();
+    let target = target();
     for (form, kind) in Form::ALL
         .into_iter()
         .flat_map(|f| PathKind::ALL.map(|k| (f, k)))
     {
         let facts = facts_of(form);
         let [plain, counting] = [None, Some(COUNTERS)].map(|counters| {
-            lawful::image(kind, &facts, &instance(), counters, &ground, PATH_BASE).expect("a path")
+            lawful::image(kind, &facts, &instance(), counters, &target, PATH_BASE).expect("a path")
         });
         assert_eq!(plain.code, counting.code);
         let mut exits = vec![plain.code.entry];
@@ -120,18 +120,18 @@ fn counting_changes_where_guards_lead_and_nothing_else() {
 #[test]
 fn what_does_not_fit_is_refused_with_a_reason() {
     let mut out = [0; layout::PATH_SLOT];
-    let mut refusal = |facts, instance: &Instance, ground: &Ground, base| {
-        paths::emit(
+    let mut refusal = |facts, instance: &Instance, target: &Target, base| {
+        template::emit(
             PathKind::PipeWrite,
             &facts,
             instance,
-            ground,
+            target,
             base,
             &mut out,
         )
         .map_err(|reason| reason.name())
     };
-    let (f, i, g) = (facts(), instance(), ground());
+    let (f, i, g) = (facts(), instance(), target());
     assert!(refusal(f, &i, &g, PATH_BASE).is_ok());
     let mut far = f;
     far.pipeanon_fops = 0xffff_8880_0000_0000;

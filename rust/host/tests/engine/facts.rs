@@ -1,10 +1,10 @@
 //! Facts about kernels that do not exist but might: offsets as on a stock 7.3 or 7.2, addresses in the ranges where a kernel
 //! has them.
 
-use synthjit_engine::paths::memory::Memory;
-use synthjit_engine::paths::{Counts, Instance};
 use synthjit_engine::specs::{Bail, Facts};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::memory::Memory;
+use synthjit_engine::template::{Counts, Instance};
 
 /// Address at which a path slot of the examples lies.
 pub const PATH_BASE: u64 = 0xffff_ffff_c040_0000;
@@ -138,15 +138,15 @@ fn common() -> Facts {
 }
 
 /// The machine: a recent CPU without weaknesses.
-pub fn ground() -> Ground {
-    Ground {
+pub fn target() -> Target {
+    Target {
         smap: true,
         ibt: false,
         verw: false,
         erms: true,
         stock_entry: 0xffff_ffff_8200_0080,
         tail_thunk: 0xffff_ffff_c03f_0000,
-        learn_thunk: 0xffff_ffff_c03f_0100,
+        miss_thunk: 0xffff_ffff_c03f_0100,
         bail_thunk: 0xffff_ffff_c03f_0200,
         verw_sel: 0xffff_ffff_8200_0f00,
     }
@@ -172,17 +172,17 @@ pub fn instance() -> Instance {
 
 /// What an address in the examples is called.
 pub fn symbol(address: u64) -> Option<&'static str> {
-    let (facts, ground, instance) = (facts(), ground(), instance());
+    let (facts, target, instance) = (facts(), target(), instance());
     let counter = address.wrapping_sub(COUNTERS);
     if let Some(bail) = Bail::ALL.get((counter / 8) as usize) {
         return (counter % 8 == 0).then(|| bail.name());
     }
     let names = [
-        (ground.stock_entry, "stock_entry"),
-        (ground.tail_thunk, "tail_thunk"),
-        (ground.learn_thunk, "learn_thunk"),
-        (ground.bail_thunk, "bail_thunk"),
-        (ground.verw_sel, "verw_sel"),
+        (target.stock_entry, "stock_entry"),
+        (target.tail_thunk, "tail_thunk"),
+        (target.miss_thunk, "miss_thunk"),
+        (target.bail_thunk, "bail_thunk"),
+        (target.verw_sel, "verw_sel"),
         (CHANGES, "mm_lock_seq"),
         (MEMORY, "memory.seen"),
         (MEMORY + 4, "memory.unsuited"),

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter, SymbolResolver, SymbolResult};
-use synthjit_engine::paths::{self, Instance, PathKind};
+use synthjit_engine::dispatch::{self, Entry, VectorPlan};
 use synthjit_engine::specs::layout;
-use synthjit_engine::vector::{self, Entry, VectorPlan};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::{self, Instance, PathKind};
 
 use crate::disasm::{reachable, rest_is_poison};
 use crate::facts::{
-    facts, facts_of, ground, instance, symbol, Form, BUDGET, COUNTERS, PATH_BASE, VECTOR_BASE,
+    facts, facts_of, instance, symbol, target, Form, BUDGET, COUNTERS, PATH_BASE, VECTOR_BASE,
 };
 use crate::lawful::image;
 
@@ -209,21 +209,21 @@ fn difference(old: &str, new: &str) -> String {
     out
 }
 
-fn describe(ground: &Ground) -> String {
+fn describe(target: &Target) -> String {
     let has = |is: bool, name: &'static str| if is { name } else { "-" };
     format!(
         "; CPU: {} {} {} {}\n",
-        has(ground.smap, "smap"),
-        has(ground.ibt, "ibt"),
-        has(ground.verw, "verw"),
-        has(ground.erms, "erms")
+        has(target.smap, "smap"),
+        has(target.ibt, "ibt"),
+        has(target.verw, "verw"),
+        has(target.erms, "erms")
     )
 }
 
-fn path(kind: PathKind, form: Form, ground: &Ground, instance: &Instance) -> Slot {
+fn path(kind: PathKind, form: Form, target: &Target, instance: &Instance) -> Slot {
     let mut out = [0; layout::PATH_SLOT];
     let facts = facts_of(form);
-    let code = paths::emit(kind, &facts, instance, ground, PATH_BASE, &mut out).expect("a path");
+    let code = template::emit(kind, &facts, instance, target, PATH_BASE, &mut out).expect("a path");
     let kernel = match form {
         Form::Pool => "",
         Form::Places => ", before 7.3",
@@ -231,7 +231,7 @@ fn path(kind: PathKind, form: Form, ground: &Ground, instance: &Instance) -> Slo
     let head = format!(
         "; {kind:?} for descriptor {}{kernel}\n{}",
         instance.fd,
-        describe(ground)
+        describe(target)
     );
     Slot {
         head,
@@ -243,13 +243,13 @@ fn path(kind: PathKind, form: Form, ground: &Ground, instance: &Instance) -> Slo
 }
 
 /// A path that counts why it gives calls back, and its stubs.
-fn counting(kind: PathKind, ground: &Ground) -> Slot {
+fn counting(kind: PathKind, target: &Target) -> Slot {
     let image = image(
         kind,
         &facts(),
         &instance(),
         Some(COUNTERS),
-        ground,
+        target,
         PATH_BASE,
     );
     let image = image.expect("a path");
@@ -258,7 +258,7 @@ fn counting(kind: PathKind, ground: &Ground) -> Slot {
             "; {kind:?} for descriptor {}, counting bail-outs by stubs at {}\n{}",
             instance().fd,
             layout::PATH_SLOT,
-            describe(ground)
+            describe(target)
         ),
         bytes: image.bytes,
         base: PATH_BASE,
@@ -267,12 +267,12 @@ fn counting(kind: PathKind, ground: &Ground) -> Slot {
     }
 }
 
-fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> Slot {
+fn vector(name: &str, target: &Target, plan: &VectorPlan<'_>) -> Slot {
     let mut out = [0; layout::VECTOR_SLOT];
     let stack = instance().kernel_stack;
-    vector::emit(plan, &facts(), ground, VECTOR_BASE, stack, &mut out).expect("a vector");
+    dispatch::emit(plan, &facts(), target, VECTOR_BASE, stack, &mut out).expect("a vector");
     Slot {
-        head: format!("; vector: {name}\n{}", describe(ground)),
+        head: format!("; vector: {name}\n{}", describe(target)),
         bytes: out.to_vec(),
         base: VECTOR_BASE,
         code_from: 0,
@@ -282,8 +282,8 @@ fn vector(name: &str, ground: &Ground, plan: &VectorPlan<'_>) -> Slot {
 
 /// What the golden files show.
 fn cases() -> [(&'static str, Slot); 12] {
-    let plain = ground();
-    let other = Ground {
+    let plain = target();
+    let other = Target {
         smap: false,
         verw: true,
         erms: false,
@@ -311,7 +311,7 @@ fn cases() -> [(&'static str, Slot); 12] {
             target: (i == 9).then_some(PATH_BASE + 0x37),
         })
         .collect();
-    let ibt = Ground { ibt: true, ..plain };
+    let ibt = Target { ibt: true, ..plain };
     [
         (
             "pipe_write.txt",
@@ -351,7 +351,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 "nothing known",
                 &ibt,
                 &VectorPlan {
-                    learn: true,
+                    report: true,
                     budget: BUDGET,
                     write: &[],
                     read: &[],
@@ -364,7 +364,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 "one pipe",
                 &plain,
                 &VectorPlan {
-                    learn: true,
+                    report: true,
                     budget: BUDGET,
                     write: &pair,
                     read: &pair[..1],
@@ -377,7 +377,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 "very many descriptors",
                 &plain,
                 &VectorPlan {
-                    learn: true,
+                    report: true,
                     budget: BUDGET,
                     write: &crowd,
                     read: &many,
@@ -390,7 +390,7 @@ fn cases() -> [(&'static str, Slot); 12] {
                 "many descriptors",
                 &plain,
                 &VectorPlan {
-                    learn: true,
+                    report: true,
                     budget: BUDGET,
                     write: &many,
                     read: &[],

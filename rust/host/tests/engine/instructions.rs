@@ -1,4 +1,4 @@
-//! Every instruction of `x86/asm.rs` with random operands, read back as text by `iced-x86`; and the verbs that choose
+//! Every instruction of `x86/asm.rs` with random operands, read back as text by `iced-x86`; and the ops that choose
 //! between forms.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use synthjit_engine::specs::Reason;
 use synthjit_engine::x86::asm::{Asm, Cond, Mem};
-use synthjit_engine::x86::buf::{Buf, Label, Target, POISON};
+use synthjit_engine::x86::buf::{Buf, Dest, Label, POISON};
 use synthjit_engine::x86::masm::{field, Masm, Profile};
 use synthjit_engine::x86::regs::Reg;
 
-use crate::facts::ground;
+use crate::facts::target;
 
 const BASE: u64 = 0xffff_ffff_c000_0000;
 
@@ -27,8 +27,8 @@ struct Operands {
 }
 
 impl Operands {
-    fn target(&self) -> Target {
-        Target::Address(self.far)
+    fn target(&self) -> Dest {
+        Dest::External(self.far)
     }
 
     fn mem(&self) -> String {
@@ -265,7 +265,7 @@ fn methods() -> Vec<String> {
             .map(str::to_owned)
     });
     let helpers = [
-        "new", "data64", "place", "jcc", "jmp_near", "jne_near", "jns_near",
+        "new", "data64", "bind", "jcc", "jmp_near", "jne_near", "jns_near",
     ];
     by_macro
         .chain(written)
@@ -299,10 +299,10 @@ proptest! {
     /// An offset or immediate is either in the instruction as it is, or refused.
     #[test]
     fn no_number_is_cut_off(value in prop_oneof![any::<u64>(), any::<i32>().prop_map(|v| i64::from(v) as u64)]) {
-        let ground = ground();
+        let target = target();
         let one = |write: &dyn Fn(&mut Masm<'_>)| {
             let mut out = [0; 24];
-            let mut masm = Masm::new(&ground, Profile::Kernel, &mut out, BASE);
+            let mut masm = Masm::new(&target, Profile::Kernel, &mut out, BASE);
             write(&mut masm);
             masm.finish().map(|len| read(&out[..len]))
         };
@@ -327,11 +327,11 @@ proptest! {
         let mut asm = Asm::new(Buf::new(&mut out, BASE));
         let (back, forward) = (asm.buf.label(), asm.buf.label());
         (0..before).for_each(|_| asm.nop());
-        asm.place(back);
+        asm.bind(back);
         asm.jcc(Cond::Above, forward.into());
         (0..between).for_each(|_| asm.nop());
         asm.jmp(back.into());
-        asm.place(forward);
+        asm.bind(forward);
         let len = asm.buf.finish().expect("it fits");
         let text = read(&out[..len]);
         prop_assert!(text.contains(&format!("ja {}", hex(BASE + len as u64))), "{}", text);
@@ -348,12 +348,12 @@ proptest! {
         let mut out = [0; 512];
         let mut asm = Asm::new(Buf::new(&mut out, BASE));
         let (back, forward) = (asm.buf.label(), asm.buf.label());
-        asm.place(back);
+        asm.bind(back);
         asm.jne_near(forward);
         asm.jns_near(forward);
         (0..between).for_each(|_| asm.nop());
         asm.jmp_near(back);
-        asm.place(forward);
+        asm.bind(forward);
         match asm.buf.finish() {
             Ok(len) => {
                 prop_assert_eq!(len, between + 6);
@@ -378,7 +378,7 @@ fn a_row_elsewhere_stays_when_code_moves() {
     let mut asm = Asm::new(Buf::new(&mut out, BASE));
     asm.buf.set_row(far, 12);
     let here = asm.buf.label();
-    asm.place(here);
+    asm.bind(here);
     asm.jcc(Cond::Above, Label::in_row(3).into());
     asm.jmp(here.into());
     assert_eq!(asm.buf.slide(0, 40), 29);
@@ -427,16 +427,16 @@ fn what_is_moved_keeps_its_meaning() {
     let mut out = [0; 64];
     let mut asm = Asm::new(Buf::new(&mut out, BASE));
     let (before, inner, after) = (asm.buf.label(), asm.buf.label(), asm.buf.label());
-    asm.place(before);
+    asm.bind(before);
     asm.nop();
     let start = asm.buf.at();
-    asm.place(inner);
+    asm.bind(inner);
     asm.jcc(Cond::Above, before.into());
     asm.jcc(Cond::Below, inner.into());
     asm.jmp(after.into());
     let code = asm.buf.at() - start;
     assert_eq!(asm.buf.slide(start, 40), 40 - code);
-    asm.place(after);
+    asm.bind(after);
     asm.jmp(inner.into());
     let len = asm.buf.finish().expect("it fits");
     assert!(out[start..40 - code].iter().all(|&byte| byte == POISON));
@@ -461,7 +461,7 @@ fn what_is_too_long_or_fixed_cannot_be_moved() {
     assert_eq!(buf.finish(), Err(Reason::SlotFull));
     let mut out = [0; 16];
     let mut asm = Asm::new(Buf::new(&mut out, BASE));
-    asm.jmp(Target::Address(BASE));
+    asm.jmp(Dest::External(BASE));
     asm.buf.slide(0, 16);
     assert_eq!(asm.buf.finish(), Err(Reason::Layout));
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
-use synthjit_engine::paths::bails::{self, BailCounts};
-use synthjit_engine::paths::{self, Counts, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Bail, Facts, Reason};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::bails::{self, BailCounts};
+use synthjit_engine::template::{self, Counts, Instance, PathCode, PathKind};
 
 use crate::disasm::{reachable, rest_is_poison};
 use crate::facts::MEMORY;
@@ -31,7 +31,7 @@ pub fn image(
     facts: &Facts,
     instance: &Instance,
     counters: Option<u64>,
-    ground: &Ground,
+    target: &Target,
     base: u64,
 ) -> Result<Image, Reason> {
     let counts = counters.map(|counters| BailCounts {
@@ -43,7 +43,7 @@ pub fn image(
         ..*instance
     };
     let mut path = [0; layout::PATH_SLOT];
-    let code = paths::emit(kind, facts, &instance, ground, base, &mut path)?;
+    let code = template::emit(kind, facts, &instance, target, base, &mut path)?;
     let mut bytes = path.to_vec();
     let stubs = match counts {
         None => None,
@@ -53,7 +53,7 @@ pub fn image(
                 kind,
                 facts,
                 (&counts, instance.memory),
-                ground,
+                target,
                 &code,
                 &mut out,
             )?;
@@ -74,7 +74,7 @@ fn instructions(
     all: &BTreeMap<u64, Instruction>,
     base: u64,
     len: usize,
-    ground: &Ground,
+    target: &Target,
     paths: &[u64],
     counts: &[u64],
     counters: Option<u64>,
@@ -89,7 +89,7 @@ fn instructions(
             FlowControl::Next => {}
             FlowControl::Return => assert_eq!(instruction.code(), Code::Sysretq),
             FlowControl::Call => {
-                let thunks = [ground.tail_thunk, ground.learn_thunk, ground.bail_thunk];
+                let thunks = [target.tail_thunk, target.miss_thunk, target.bail_thunk];
                 assert!(
                     thunks.contains(&instruction.near_branch_target()),
                     "{at:#x} calls something else"
@@ -98,7 +98,7 @@ fn instructions(
             FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
                 let to = instruction.near_branch_target();
                 let known =
-                    to == ground.stock_entry || paths.contains(&to) || all.contains_key(&to);
+                    to == target.stock_entry || paths.contains(&to) || all.contains_key(&to);
                 assert!(known, "{at:#x} jumps to {to:#x}");
             }
             other => panic!("{at:#x}: {other:?}"),
@@ -107,7 +107,7 @@ fn instructions(
         if instruction.is_ip_rel_memory_operand() {
             let to = instruction.ip_rel_memory_address();
             let known = [
-                ground.verw_sel,
+                target.verw_sel,
                 base,
                 base + 8,
                 MEMORY,
@@ -131,14 +131,14 @@ fn instructions(
 /// # Panics
 ///
 /// If it is not lawful.
-pub fn path(image: &Image, base: u64, ground: &Ground) {
+pub fn path(image: &Image, base: u64, target: &Target) {
     let (out, code) = (&image.bytes[..], &image.code);
     let all = reachable(out, base, &[code.entry]);
     let counters = image.stubs.map(|(counts, _)| counts.counters);
     let (hits, budget) = (image.counts.hits(), image.counts.budget());
     // The highest byte of the budget is marked.
     let counts = [hits, budget, budget + 3, image.counts.faults()];
-    instructions(&all, base, out.len(), ground, &[], &counts, counters);
+    instructions(&all, base, out.len(), target, &[], &counts, counters);
     // Each stub is used, then: what no guard leads to would be a rest.
     assert!(rest_is_poison(out, base, 16, &all));
     let trap = u64::from(out[code.len - 1] == 0xcc);
@@ -165,9 +165,9 @@ pub fn path(image: &Image, base: u64, ground: &Ground) {
     );
     let count = |mnemonic| all.values().filter(|i| i.mnemonic() == mnemonic).count();
     for (mnemonic, wanted) in [(Mnemonic::Stac, 2), (Mnemonic::Clac, 2)] {
-        assert_eq!(count(mnemonic), if ground.smap { wanted } else { 0 });
+        assert_eq!(count(mnemonic), if target.smap { wanted } else { 0 });
     }
-    assert_eq!(count(Mnemonic::Verw), usize::from(ground.verw));
+    assert_eq!(count(Mnemonic::Verw), usize::from(target.verw));
     assert_eq!(
         count(Mnemonic::Swapgs),
         3,
@@ -180,13 +180,13 @@ pub fn path(image: &Image, base: u64, ground: &Ground) {
 /// # Panics
 ///
 /// If it is not lawful.
-pub fn vector(out: &[u8], base: u64, len: usize, ground: &Ground, budget: u64, targets: &[u64]) {
+pub fn vector(out: &[u8], base: u64, len: usize, target: &Target, budget: u64, targets: &[u64]) {
     let all = reachable(out, base, &[base]);
-    instructions(&all, base, out.len(), ground, targets, &[budget], None);
+    instructions(&all, base, out.len(), target, targets, &[budget], None);
     assert!(rest_is_poison(out, base, 0, &all));
     assert_eq!(
         all.values().map(Instruction::next_ip).max(),
         Some(base + len as u64)
     );
-    assert_eq!(all[&base].mnemonic() == Mnemonic::Endbr64, ground.ibt);
+    assert_eq!(all[&base].mnemonic() == Mnemonic::Endbr64, target.ibt);
 }

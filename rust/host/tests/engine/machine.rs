@@ -111,11 +111,11 @@ global_asm!(
     "mov rsi, -0x3333",
     "mov rdi, -0x4444",
     "ret",
-    "synthjit_test_learn:",
+    "synthjit_test_miss:",
     "synthjit_test_keep rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15",
     "mov rbp, rsp",
     "and rsp, -16",
-    "call {on_learn}",
+    "call {on_miss}",
     "mov rsp, rbp",
     "synthjit_test_give r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax",
     "ret",
@@ -141,7 +141,7 @@ global_asm!(
     "mov [rdx + 16], rcx",
     "ret",
     on_tail = sym on_tail,
-    on_learn = sym on_learn,
+    on_miss = sym on_miss,
     on_bail = sym on_bail,
 );
 
@@ -182,14 +182,14 @@ unsafe extern "C" {
     fn synthjit_test_stock();
     fn synthjit_test_user();
     fn synthjit_test_tail();
-    fn synthjit_test_learn();
+    fn synthjit_test_miss();
     fn synthjit_test_bail();
     fn synthjit_test_copy(registers: *mut [u64; 3]);
     fn synthjit_test_copy_site();
 }
 
 static TAILS: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
-static LEARNT: AtomicU64 = AtomicU64::new(0);
+static MISSES: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
 static MUTEX_OFFSET: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
@@ -227,8 +227,8 @@ extern "C" fn on_tail(pipe: u64, bits: u64) {
         .push((pipe, bits));
 }
 
-extern "C" fn on_learn() {
-    LEARNT.fetch_add(1, SeqCst);
+extern "C" fn on_miss() {
+    MISSES.fetch_add(1, SeqCst);
 }
 
 extern "C" fn on_bail() {
@@ -297,8 +297,8 @@ pub struct Outcome {
     pub steps: u64,
     /// What the tail was called with: pipe and bits.
     pub tails: Vec<(u64, u64)>,
-    /// Calls of the learn thunk.
-    pub learnt: u64,
+    /// Calls of the miss handler.
+    pub misses: u64,
     /// Calls of the bail thunk.
     pub reported: u64,
     /// Faults at copies.
@@ -373,8 +373,8 @@ impl Machine {
         synthjit_test_tail as *const () as u64
     }
 
-    pub fn learn_thunk(&self) -> u64 {
-        synthjit_test_learn as *const () as u64
+    pub fn miss_thunk(&self) -> u64 {
+        synthjit_test_miss as *const () as u64
     }
 
     pub fn bail_thunk(&self) -> u64 {
@@ -408,7 +408,7 @@ impl Machine {
         let observer = OBSERVER.get();
         WAY_LEN.store(0, SeqCst);
         FAULTS.store(0, SeqCst);
-        LEARNT.store(0, SeqCst);
+        MISSES.store(0, SeqCst);
         REPORTED.store(0, SeqCst);
         TAILS.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // SAFETY: this test holds the machine, and the code at `target` is code that ends at one of the two places.
@@ -429,7 +429,7 @@ impl Machine {
             regs,
             steps: if count { STEPS.load(SeqCst) } else { 0 },
             tails: std::mem::take(&mut TAILS.lock().unwrap_or_else(PoisonError::into_inner)),
-            learnt: LEARNT.load(SeqCst),
+            misses: MISSES.load(SeqCst),
             reported: REPORTED.load(SeqCst),
             faults: FAULTS.load(SeqCst),
         }

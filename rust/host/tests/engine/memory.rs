@@ -1,6 +1,6 @@
 //! When a process's memory is looked at, and what its paths are told.
 
-use synthjit_engine::paths::memory::{Seen, AHEAD_MS, SKIPPED, SPACED_MS};
+use synthjit_engine::template::memory::{Seen, AHEAD_MS, SKIPPED, SPACED_MS};
 
 /// The word is the number of changes as 32 bits, or none that these can be.
 fn suits(seen: Seen, changes: u32) -> bool {

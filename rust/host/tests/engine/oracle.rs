@@ -1,8 +1,8 @@
 //! One call on one pipe: set up, made by the path, compared with the model.
 
-use synthjit_engine::paths::{Instance, PathKind};
 use synthjit_engine::specs::{layout, Bail, Facts};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::{Instance, PathKind};
 
 use crate::facts::Form;
 use crate::machine::{bytes, load64, store};
@@ -70,19 +70,19 @@ pub struct Call {
 /// What differs.
 pub fn check(
     world: &World,
-    ground: &Ground,
+    target: &Target,
     pipe: &Pipe,
     around: &Around,
     call: &Call,
 ) -> Result<(), String> {
-    check_as(&world.instance(), world, ground, pipe, around, call)
+    check_as(&world.instance(), world, target, pipe, around, call)
 }
 
 /// [`check`] with a path for this instance.
 pub fn check_as(
     instance: &Instance,
     world: &World,
-    ground: &Ground,
+    target: &Target,
     pipe: &Pipe,
     around: &Around,
     call: &Call,
@@ -96,7 +96,7 @@ pub fn check_as(
         _ => world.facts,
     };
     let code = world
-        .install_for(&facts, ground, call.kind, &instance)
+        .install_for(&facts, target, call.kind, &instance)
         .map_err(|reason| reason.text().to_owned())?;
     world.set(pipe, around);
     let user: Vec<u8> = (0..USER).map(|i| (i * 13 + 5) as u8).collect();
@@ -107,7 +107,7 @@ pub fn check_as(
         Place::Kernel(address) => (address, 0),
     };
     let limits = Limits {
-        count: if ground.erms {
+        count: if target.erms {
             PAGE as u64
         } else {
             layout::COPY_MAX_SLOW as u64
@@ -149,7 +149,7 @@ pub fn check_as(
     let asks = minds && around.memory.left == 1;
     same(
         "whether the descriptor or memory is looked at",
-        ran.outcome.learnt == u64::from(changed || asks),
+        ran.outcome.misses == u64::from(changed || asks),
     )?;
     same(
         "calls until memory is looked at",

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
-use synthjit_engine::paths::{tail, Instance, PathKind};
 use synthjit_engine::specs::{layout, Bail};
-use synthjit_engine::{worth, Ground};
+use synthjit_engine::target::Target;
+use synthjit_engine::template::{tail, Instance, PathKind};
+use synthjit_engine::worth;
 
 use crate::facts::Form;
 use crate::machine::{bytes, load32, store32, Hook, Left};
@@ -207,9 +208,9 @@ pub fn random_calls(form: Form, cases: u32) {
     let mut done = [0u32; 2];
     let seen = std::cell::RefCell::new(&mut done);
     proptest!(config, |(pipe in pipes(form), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9), counting: bool)| {
-        let ground = Ground { erms, ..world.ground };
+        let target = Target { erms, ..world.target };
         let instance = if counting { world.counting(call.kind) } else { world.instance() };
-        check_as(&instance, &world, &ground, &pipe, &around, &call).map_err(TestCaseError::fail)?;
+        check_as(&instance, &world, &target, &pipe, &around, &call).map_err(TestCaseError::fail)?;
         if changed(&world, &pipe) {
             seen.borrow_mut()[usize::from(call.kind == PathKind::PipeWrite)] += 1;
         }
@@ -449,19 +450,19 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
         check_as(
             &reporting(&world),
             &world,
-            &world.ground,
+            &world.target,
             &pipe,
             &around,
             &call,
         )
         .expect("nothing to report");
-        check(&world, &world.ground, &pipe, &around, &call).expect("nothing in the way");
+        check(&world, &world.target, &pipe, &around, &call).expect("nothing in the way");
         assert!(changed(&world, &pipe), "{kind:?} was not done");
         let call = Call {
             place: Place::AtLimit { room: 10, below: 0 },
             ..call
         };
-        check(&world, &world.ground, &pipe, &around, &call).expect("up to the end of user space");
+        check(&world, &world.target, &pipe, &around, &call).expect("up to the end of user space");
         assert!(changed(&world, &pipe), "{kind:?} was not done");
     }
     let mut met: Vec<(PathKind, Bail)> = Vec::new();
@@ -471,7 +472,7 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
             change(&mut pipe, &mut around, &mut call);
             for instance in [world.instance(), reporting(&world), world.counting(*kind)] {
                 let counted = world.counted();
-                check_as(&instance, &world, &world.ground, &pipe, &around, &call)
+                check_as(&instance, &world, &world.target, &pipe, &around, &call)
                     .unwrap_or_else(|why| panic!("{kind:?}, {name}: {why}"));
                 assert_eq!(world.bailouts(), 1, "{kind:?}, {name}: not given back");
                 let mut expected = counted;
@@ -483,14 +484,14 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
     }
     let (mut brimful, around, call) = base(PathKind::PipeWrite);
     brimful.buffers[0].offset = 4076;
-    check(&world, &world.ground, &brimful, &around, &call).expect("the last byte of the page");
+    check(&world, &world.target, &brimful, &around, &call).expect("the last byte of the page");
     assert!(changed(&world, &brimful));
     for (name, kind, bail, pipe) in unsuited_spares(form) {
         let (_, around, call) = base(kind);
         for instance in [world.instance(), world.counting(kind)] {
             let mut expected = world.counted();
             expected[bail as usize] += u64::from(instance.bails.is_some());
-            check_as(&instance, &world, &world.ground, &pipe, &around, &call)
+            check_as(&instance, &world, &world.target, &pipe, &around, &call)
                 .unwrap_or_else(|why| panic!("{name}: {why}"));
             assert!(!changed(&world, &pipe), "{name}");
             assert_eq!(world.counted(), expected, "{name}");
@@ -584,7 +585,7 @@ fn spare_pages_suit(form: Form) {
             count: 10,
             place: Place::BeforeEnd(10),
         };
-        check(&world, &world.ground, &pipe, &Around::quiet(), &call)
+        check(&world, &world.target, &pipe, &Around::quiet(), &call)
             .unwrap_or_else(|why| panic!("{kind:?}, {len}, {:?}: {why}", pipe.spare));
         assert!(changed(&world, &pipe), "{kind:?}, {len}, {:?}", pipe.spare);
     }
@@ -610,7 +611,7 @@ pub fn a_fault_at_each_copy_gives_the_call_back(form: Form) {
                 check_as(
                     &instance,
                     &world,
-                    &world.ground,
+                    &world.target,
                     &pipe(form, filled),
                     &Around::quiet(),
                     &call,
@@ -638,11 +639,11 @@ pub fn slow_copies_are_short(form: Form) {
                 count,
                 place: Place::BeforeEnd(count as usize),
             };
-            let ground = Ground {
+            let target = Target {
                 erms: false,
-                ..world.ground
+                ..world.target
             };
-            check(&world, &ground, &pipe, &Around::quiet(), &call).expect("as the model says");
+            check(&world, &target, &pipe, &Around::quiet(), &call).expect("as the model says");
             assert_eq!(changed(&world, &pipe), done, "{kind:?} {count}");
         }
     }
@@ -670,7 +671,7 @@ pub fn short_copies_take_any_memory(form: Form) {
                 count,
                 place: Place::BeforeEnd(count as usize),
             };
-            check(&world, &world.ground, &pipe, &around, &call).expect("as the model says");
+            check(&world, &world.target, &pipe, &around, &call).expect("as the model says");
             assert_eq!(changed(&world, &pipe), done, "{kind:?} {seen:?} {count}");
         }
     }
@@ -809,13 +810,13 @@ pub fn a_used_up_budget_is_reported(form: Form) {
     let world = World::new(form);
     for (kind, filled) in [(PathKind::PipeWrite, 0), (PathKind::PipeRead, 10)] {
         for (place, fault) in [(Place::BeforeEnd(0), 1), (Place::Kernel(0), 0)] {
-            for (left, learnt, no_faults) in [(1, 0, false), (0, 1, false), (1, 0, true)] {
+            for (left, misses, no_faults) in [(1, 0, false), (0, 1, false), (1, 0, true)] {
                 let code = world.install(kind, &world.instance());
                 world.set(&pipe(form, filled), &Around::quiet());
                 store32(world.counts().budget(), left);
                 let faults = load32(world.counts().faults());
                 // A fault that there is no budget for is reported too.
-                let reported = u64::from(fault > 0 && no_faults).max(learnt);
+                let reported = u64::from(fault > 0 && no_faults).max(misses);
                 if no_faults {
                     store32(world.counts().faults(), 0);
                 }
@@ -833,7 +834,7 @@ pub fn a_used_up_budget_is_reported(form: Form) {
                 );
                 ran.untouched()
                     .unwrap_or_else(|why| panic!("{kind:?}: {why}"));
-                assert_eq!(ran.outcome.learnt, reported, "{kind:?} {place:?} {left}");
+                assert_eq!(ran.outcome.misses, reported, "{kind:?} {place:?} {left}");
                 let counter = load32(world.counts().budget());
                 assert_eq!(worth::left(counter), left as i32 - 1);
                 if !no_faults {

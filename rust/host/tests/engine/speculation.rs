@@ -8,14 +8,14 @@
 use std::collections::BTreeMap;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
-use synthjit_engine::paths::{Instance, PathKind};
+use synthjit_engine::dispatch::{self, Entry, VectorPlan};
 use synthjit_engine::specs::layout;
-use synthjit_engine::vector::{self, Entry, VectorPlan};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::{Instance, PathKind};
 
 use crate::disasm::reachable;
 use crate::facts::{
-    facts, facts_of, ground, instance, spacious_facts_of, Form, BUDGET, COUNTERS, PATH_BASE,
+    facts, facts_of, instance, spacious_facts_of, target, Form, BUDGET, COUNTERS, PATH_BASE,
     VECTOR_BASE,
 };
 use crate::lawful::image;
@@ -218,21 +218,21 @@ fn follow(code: &BTreeMap<u64, Instruction>, entry: u64, base: u64) -> Result<()
 }
 
 /// Every combination of what the engine is told about the CPU.
-fn grounds() -> impl Iterator<Item = Ground> {
-    (0..16u8).map(|bits| Ground {
+fn machines() -> impl Iterator<Item = Target> {
+    (0..16u8).map(|bits| Target {
         smap: bits & 1 != 0,
         ibt: bits & 2 != 0,
         verw: bits & 4 != 0,
         erms: bits & 8 != 0,
-        ..ground()
+        ..target()
     })
 }
 
 /// Every path on every kernel, for small and for large numbers: its bytes, those of its stubs behind them, and its entry.
-fn all_paths() -> Vec<(Vec<u8>, u64, Ground)> {
+fn all_paths() -> Vec<(Vec<u8>, u64, Target)> {
     let mut all = Vec::new();
     let kernels = Form::ALL.map(|form| [(facts_of(form), 4), (spacious_facts_of(form), 1 << 20)]);
-    for ground in grounds() {
+    for target in machines() {
         for ((facts, fd), kind) in kernels
             .into_iter()
             .flatten()
@@ -245,8 +245,8 @@ fn all_paths() -> Vec<(Vec<u8>, u64, Ground)> {
                     ..instance()
                 };
                 let image =
-                    image(kind, &facts, &instance, counters, &ground, PATH_BASE).expect("a path");
-                all.push((image.bytes, image.code.entry, ground));
+                    image(kind, &facts, &instance, counters, &target, PATH_BASE).expect("a path");
+                all.push((image.bytes, image.code.entry, target));
             }
         }
     }
@@ -261,15 +261,15 @@ fn follow_path(bytes: &[u8], entry: u64) -> Result<(), String> {
 fn no_path_uses_an_address_of_the_users_choice() {
     let all = all_paths();
     assert_eq!(all.len(), 384);
-    for (bytes, entry, ground) in all {
-        follow_path(&bytes, entry).unwrap_or_else(|what| panic!("{ground:?}: {what}"));
+    for (bytes, entry, target) in all {
+        follow_path(&bytes, entry).unwrap_or_else(|what| panic!("{target:?}: {what}"));
     }
 }
 
 #[test]
 fn no_vector_uses_an_address_of_the_users_choice() {
-    for ground in grounds() {
-        for (learn, count) in [(true, 0), (true, 2), (false, 9), (true, 9), (true, 24)] {
+    for target in machines() {
+        for (report, count) in [(true, 0), (true, 2), (false, 9), (true, 9), (true, 24)] {
             let entries: Vec<Entry> = (0..count)
                 .map(|fd| Entry {
                     fd: 2 * fd + 1,
@@ -277,18 +277,19 @@ fn no_vector_uses_an_address_of_the_users_choice() {
                 })
                 .collect();
             let plan = VectorPlan {
-                learn,
+                report,
                 budget: BUDGET,
                 write: &entries,
                 read: &entries[..entries.len() / 2],
             };
             let mut out = [0; layout::VECTOR_SLOT];
             let stack = instance().kernel_stack;
-            vector::emit(&plan, &facts(), &ground, VECTOR_BASE, stack, &mut out).expect("a vector");
+            dispatch::emit(&plan, &facts(), &target, VECTOR_BASE, stack, &mut out)
+                .expect("a vector");
             let code = reachable(&out, VECTOR_BASE, &[VECTOR_BASE]);
             // Nothing in a vector is compared with the end of user space.
             follow(&code, VECTOR_BASE, 0)
-                .unwrap_or_else(|what| panic!("{ground:?}, {count} descriptors: {what}"));
+                .unwrap_or_else(|what| panic!("{target:?}, {count} descriptors: {what}"));
         }
     }
 }
@@ -296,7 +297,7 @@ fn no_vector_uses_an_address_of_the_users_choice() {
 /// CPU buffers are cleared by the last instruction before the return, and only where that is needed.
 #[test]
 fn buffers_are_cleared_last() {
-    for (bytes, entry, ground) in all_paths() {
+    for (bytes, entry, target) in all_paths() {
         let code = reachable(&bytes, PATH_BASE, &[entry]);
         for at in code
             .iter()
@@ -308,7 +309,7 @@ fn buffers_are_cleared_last() {
                 .next_back()
                 .map(|(_, i)| i.mnemonic())
                 .expect("there is more");
-            assert_eq!(last == Mnemonic::Verw, ground.verw, "{ground:?}");
+            assert_eq!(last == Mnemonic::Verw, target.verw, "{target:?}");
         }
     }
 }
@@ -317,13 +318,13 @@ fn buffers_are_cleared_last() {
 /// demand (`x86/forced.rs`).
 #[test]
 fn branches_lead_to_fixed_places() {
-    for (bytes, entry, ground) in all_paths() {
+    for (bytes, entry, target) in all_paths() {
         for i in reachable(&bytes, PATH_BASE, &[entry]).values() {
             let fixed = match i.flow_control() {
                 FlowControl::Next
                 | FlowControl::ConditionalBranch
                 | FlowControl::UnconditionalBranch => true,
-                FlowControl::Call => [ground.tail_thunk, ground.learn_thunk, ground.bail_thunk]
+                FlowControl::Call => [target.tail_thunk, target.miss_thunk, target.bail_thunk]
                     .contains(&i.near_branch_target()),
                 FlowControl::Return => i.mnemonic() == Mnemonic::Sysretq,
                 _ => false,

@@ -1,24 +1,27 @@
-//! Laws of the source itself: which floor may say what.
+//! Laws of the source itself: which layer may say what.
 
-/// The engine's files that make code, by floor from above.
+/// The engine's files that make code, by layer from above.
 const FILES: &[(&str, &str)] = &[
-    ("vector.rs", include_str!("../../../engine/vector.rs")),
-    ("paths/mod.rs", include_str!("../../../engine/paths/mod.rs")),
+    ("dispatch.rs", include_str!("../../../engine/dispatch.rs")),
     (
-        "paths/bails.rs",
-        include_str!("../../../engine/paths/bails.rs"),
+        "template/mod.rs",
+        include_str!("../../../engine/template/mod.rs"),
     ),
     (
-        "paths/pipe.rs",
-        include_str!("../../../engine/paths/pipe.rs"),
+        "template/bails.rs",
+        include_str!("../../../engine/template/bails.rs"),
     ),
     (
-        "paths/pipe_read.rs",
-        include_str!("../../../engine/paths/pipe_read.rs"),
+        "template/pipe.rs",
+        include_str!("../../../engine/template/pipe.rs"),
     ),
     (
-        "paths/pipe_write.rs",
-        include_str!("../../../engine/paths/pipe_write.rs"),
+        "template/pipe_read.rs",
+        include_str!("../../../engine/template/pipe_read.rs"),
+    ),
+    (
+        "template/pipe_write.rs",
+        include_str!("../../../engine/template/pipe_write.rs"),
     ),
     ("x86/door.rs", include_str!("../../../engine/x86/door.rs")),
     ("x86/guard.rs", include_str!("../../../engine/x86/guard.rs")),
@@ -87,7 +90,7 @@ fn what_only_syscall_has_is_known_to_the_door_alone() {
         "save_rsp",
         "restore_rsp",
         "test_r11(",
-        "ground().stock_entry",
+        "target().stock_entry",
         "landing();",
     ] {
         assert_eq!(users(word), ["x86/door.rs"], "{word}");

@@ -12,7 +12,7 @@ use crate::machine::bytes;
 
 extern "C" {
     fn synthjit_tail_thunk();
-    fn synthjit_learn_thunk();
+    fn synthjit_miss_thunk();
     fn synthjit_bail_thunk();
 }
 
@@ -27,7 +27,7 @@ macro_rules! called {
 }
 called!(
     synthjit_tail,
-    synthjit_learn,
+    synthjit_miss,
     synthjit_bailed,
     synthjit_untrain_ret,
     synthjit_clear_bhb
@@ -72,9 +72,9 @@ fn thunks() -> [Thunk; 3] {
             arguments: &[(RDI, Value::Entry(RDI)), (RSI, Value::Entry(RSI))],
         },
         Thunk {
-            name: "learn",
-            entry: synthjit_learn_thunk as *const () as u64,
-            function: synthjit_learn as *const () as u64,
+            name: "report",
+            entry: synthjit_miss_thunk as *const () as u64,
+            function: synthjit_miss as *const () as u64,
             arguments: &[(RDI, Value::Half(RDI)), (RSI, Value::Half(RAX))],
         },
         Thunk {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use synthjit_engine::dispatch::{self, Entry, VectorPlan, MOST_FD, OTHER_CALL, OTHER_DESCRIPTOR};
 use synthjit_engine::specs::{layout, Reason};
-use synthjit_engine::vector::{self, Entry, VectorPlan, MOST_FD, OTHER_CALL, OTHER_DESCRIPTOR};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
 
 use crate::machine::{load32, store32, Left, Outcome, Regs, PATHS};
 use crate::world::World;
@@ -30,15 +30,15 @@ pub fn stubs(world: &World) -> Vec<u64> {
 }
 
 /// Makes the vector and puts it into its slot. Returns its address.
-pub fn install(world: &World, ground: &Ground, plan: &VectorPlan<'_>) -> Result<u64, Reason> {
+pub fn install(world: &World, target: &Target, plan: &VectorPlan<'_>) -> Result<u64, Reason> {
     let slot = world.machine.vector_slot(0);
     let mut out = [0; layout::VECTOR_SLOT];
     let stack = world.instance().kernel_stack;
-    vector::emit_for(
+    dispatch::emit_for(
         world.profile(),
         plan,
         &world.facts,
-        ground,
+        target,
         slot,
         stack,
         &mut out,
@@ -93,26 +93,26 @@ pub fn entries(fds: &Fds, stubs: &[u64]) -> Vec<Entry> {
 /// What went elsewhere, cost too much or changed a register.
 pub fn check(
     world: &World,
-    ground: &Ground,
+    target: &Target,
     stubs: &[u64],
-    learn: bool,
+    report: bool,
     write: &Fds,
     read: &Fds,
     seed: u64,
 ) -> Result<bool, String> {
     let (w, r) = (entries(write, stubs), entries(read, stubs));
     let plan = VectorPlan {
-        learn,
+        report,
         budget: world.budget(),
         write: &w,
         read: &r,
     };
-    let vector = match install(world, ground, &plan) {
+    let vector = match install(world, target, &plan) {
         Ok(vector) => vector,
         Err(reason) => {
             // What is refused needs more than the smallest shape has room for.
             let long = |list: &[Entry]| {
-                let one_by_one = |e: &&Entry| e.target.is_some() || learn && e.fd >= 64;
+                let one_by_one = |e: &&Entry| e.target.is_some() || report && e.fd >= 64;
                 list.iter().filter(one_by_one).count()
             };
             if reason != Reason::TooManyDescriptors || long(&w) + long(&r) <= 6 {
@@ -149,8 +149,8 @@ pub fn check(
             let known = u32::try_from(fd).ok().and_then(|fd| fds.get(&fd));
             let (before, outcome) = call(world, vector, number, fd, true);
             let wrong = |what: &str| {
-                let why = format!("{what}: call {number} of {fd}, learn {learn}: {outcome:?}");
-                Err(format!("{why}, {ground:?}, {fds:?}"))
+                let why = format!("{what}: call {number} of {fd}, report {report}: {outcome:?}");
+                Err(format!("{why}, {target:?}, {fds:?}"))
             };
             if let Some(Some(stub)) = known {
                 let expected = Regs {
@@ -165,21 +165,21 @@ pub fn check(
             if outcome.left != Left::Stock || outcome.regs != before {
                 return wrong("not left to the stock entry as it was");
             }
-            let new = learn && known.is_none() && fd <= u64::from(MOST_FD);
-            if outcome.learnt != u64::from(new) {
-                return wrong("learnt when it should not, or not when it should");
+            let new = report && known.is_none() && fd <= u64::from(MOST_FD);
+            if outcome.misses != u64::from(new) {
+                return wrong("reported when it should not, or not when it should");
             }
             if load32(world.budget()) != BUDGET - u32::from(!new) {
                 return wrong("counted as in vain when it should not, or not when it should");
             }
-            if (known.is_some() || !learn) && outcome.steps > most as u64 {
+            if (known.is_some() || !report) && outcome.steps > most as u64 {
                 return wrong("too many instructions");
             }
         }
     }
     for number in [2, 39, 0x4000_0001, 1 << 32, 1 << 32 | 1, u64::MAX] {
         let (before, outcome) = call(world, vector, number, 4, true);
-        let same = outcome.left == Left::Stock && outcome.regs == before && outcome.learnt == 0;
+        let same = outcome.left == Left::Stock && outcome.regs == before && outcome.misses == 0;
         if !same || outcome.steps > OTHER_CALL as u64 {
             return Err(format!("call {number}: {outcome:?}"));
         }

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::dispatch::{Entry, VectorPlan, OTHER_DESCRIPTOR};
 use synthjit_engine::specs::Reason;
-use synthjit_engine::vector::{Entry, VectorPlan, OTHER_DESCRIPTOR};
-use synthjit_engine::Ground;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::PathKind;
 
 use crate::facts::Form;
 use crate::machine::{Left, PATHS};
@@ -33,9 +33,9 @@ pub fn random_vectors(cases: u32) {
     let stubs = stubs(&world);
     let config = crate::random::config(cases);
     let made = std::cell::Cell::new(0u32);
-    proptest!(config, |(write in descriptors(), read in descriptors(), learn: bool, ibt: bool, seed: u64)| {
-        let ground = Ground { ibt, ..world.ground };
-        let done = check(&world, &ground, &stubs, learn, &write, &read, seed).map_err(TestCaseError::fail)?;
+    proptest!(config, |(write in descriptors(), read in descriptors(), report: bool, ibt: bool, seed: u64)| {
+        let target = Target { ibt, ..world.target };
+        let done = check(&world, &target, &stubs, report, &write, &read, seed).map_err(TestCaseError::fail)?;
         made.set(made.get() + u32::from(done));
     });
     assert!(
@@ -69,9 +69,9 @@ fn a_common_process_fits() {
     ];
     let vector = install(
         &world,
-        &world.ground,
+        &world.target,
         &VectorPlan {
-            learn: true,
+            report: true,
             budget: world.budget(),
             write: &write,
             read: &read,
@@ -113,9 +113,9 @@ pub fn many_descriptors_fit() {
     let (write, read) = (list(10), list(3));
     let vector = install(
         &world,
-        &world.ground,
+        &world.target,
         &VectorPlan {
-            learn: true,
+            report: true,
             budget: world.budget(),
             write: &write,
             read: &read,
@@ -137,9 +137,9 @@ pub fn many_descriptors_fit() {
                 }
             );
             assert_eq!(outcome.regs.rax, stub.map_or(before.rax, |n| n as u64));
-            assert_eq!(outcome.learnt, 0);
+            assert_eq!(outcome.misses, 0);
         }
-        assert_eq!(call(&world, vector, number, 24, false).1.learnt, 1);
+        assert_eq!(call(&world, vector, number, 24, false).1.misses, 1);
     }
 }
 
@@ -156,9 +156,9 @@ pub fn halving_keeps_the_price() {
         .collect();
     let vector = install(
         &world,
-        &world.ground,
+        &world.target,
         &VectorPlan {
-            learn: true,
+            report: true,
             budget: world.budget(),
             write: &write,
             read: &[],
@@ -183,9 +183,9 @@ fn descriptors_that_cannot_be_immediates_are_refused() {
     }];
     let refused = install(
         &world,
-        &world.ground,
+        &world.target,
         &VectorPlan {
-            learn: true,
+            report: true,
             budget: world.budget(),
             write: &entry,
             read: &[],
@@ -202,20 +202,20 @@ pub fn a_used_up_budget_is_reported() {
         fd: 1,
         target: None,
     }];
-    for learn in [true, false] {
+    for report in [true, false] {
         let plan = VectorPlan {
-            learn,
+            report,
             budget: world.budget(),
             write: &write,
             read: &[],
         };
-        let vector = install(&world, &world.ground, &plan).expect("it fits");
+        let vector = install(&world, &world.target, &plan).expect("it fits");
         for fd in [1, 1 << 32 | 1, u64::MAX] {
-            for (left, learnt) in [(1, 0), (0, 1)] {
+            for (left, misses) in [(1, 0), (0, 1)] {
                 let (before, outcome) = call_with(&world, left, vector, 1, fd, true);
                 assert_eq!(
-                    (outcome.left, outcome.learnt),
-                    (Left::Stock, learnt),
+                    (outcome.left, outcome.misses),
+                    (Left::Stock, misses),
                     "{fd}"
                 );
                 assert_eq!(outcome.regs, before);

@@ -1,11 +1,12 @@
 //! Fake kernel objects, laid out as the facts say, and user memory.
 
-use synthjit_engine::paths::bails::{self, BailCounts};
-use synthjit_engine::paths::memory::{Memory, Seen};
-use synthjit_engine::paths::{self, Counts, Instance, PathCode, PathKind};
 use synthjit_engine::specs::{layout, Bail, Facts, Reason};
+use synthjit_engine::target::Target;
+use synthjit_engine::template::bails::{self, BailCounts};
+use synthjit_engine::template::memory::{Memory, Seen};
+use synthjit_engine::template::{self, Counts, Instance, PathCode, PathKind};
+use synthjit_engine::worth;
 use synthjit_engine::x86::masm::Profile;
-use synthjit_engine::{worth, Ground};
 
 use crate::facts::{self, Form};
 use crate::machine::{
@@ -44,7 +45,7 @@ pub struct World {
     pub form: Form,
     pub machine: Machine,
     pub facts: Facts,
-    pub ground: Ground,
+    pub target: Target,
     heap: u64,
     frames: u64,
     data: u64,
@@ -74,19 +75,19 @@ impl World {
             ..facts::facts_of(form)
         };
         machine.set_mutex_offset(facts.pipe_mutex_owner);
-        let ground = Ground {
+        let target = Target {
             stock_entry: machine.stock_entry(),
             tail_thunk: machine.tail_thunk(),
-            learn_thunk: machine.learn_thunk(),
+            miss_thunk: machine.miss_thunk(),
             bail_thunk: machine.bail_thunk(),
             verw_sel: machine.counters + 64,
-            ..facts::ground()
+            ..facts::target()
         };
         Self {
             form,
             machine,
             facts,
-            ground,
+            target,
             heap,
             frames,
             data,
@@ -167,7 +168,7 @@ impl World {
 
     /// Makes a path and puts it into slot 0 or 1, by its kind; its stubs too, if it has some.
     pub fn install(&self, kind: PathKind, instance: &Instance) -> PathCode {
-        self.install_for(&self.facts, &self.ground, kind, instance)
+        self.install_for(&self.facts, &self.target, kind, instance)
             .unwrap_or_else(|reason| panic!("{kind:?}: {}", reason.text()))
     }
 
@@ -175,18 +176,18 @@ impl World {
     pub fn install_for(
         &self,
         facts: &Facts,
-        ground: &Ground,
+        target: &Target,
         kind: PathKind,
         instance: &Instance,
     ) -> Result<PathCode, Reason> {
         let slot = self.machine.path_slot(kind as usize);
         let mut out = [0; layout::PATH_SLOT];
-        let code = paths::emit_for(
+        let code = template::emit_for(
             self.profile(),
             kind,
             facts,
             instance,
-            ground,
+            target,
             slot,
             &mut out,
         )?;
@@ -194,7 +195,7 @@ impl World {
         if let Some(counts) = &instance.bails {
             let mut out = [0; layout::STUB_SLOT];
             let counted = (counts, instance.memory);
-            bails::emit(kind, facts, counted, ground, &code, &mut out)?;
+            bails::emit(kind, facts, counted, target, &code, &mut out)?;
             self.machine.install(counts.stubs, &out);
         }
         Ok(code)

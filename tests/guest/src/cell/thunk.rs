@@ -5,10 +5,10 @@
 use crate::sys;
 
 /// The thunk that the vector calls for a descriptor that it does not know (rust/glue/entry.S).
-const THUNK: &str = "synthjit_learn_thunk";
+const THUNK: &str = "synthjit_miss_thunk";
 /// More bytes than the thunk has before it calls this function.
 const LENGTH: usize = 96;
-const LAST: &str = "synthjit_learn";
+const LAST: &str = "synthjit_miss";
 
 /// Names of the functions that the thunk calls, in order, as words with spaces around them.
 pub fn calls() -> Result<String, String> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 area!("bounds":
-    high_halves_are_not_learnt = 120, each_descriptor_is_known_once, many_numbers_stay_few, ends_by_turns_are_limited = 120, a_path_in_vain_goes = 120,
+    high_halves_get_no_path = 120, each_descriptor_is_known_once, many_numbers_stay_few, ends_by_turns_are_limited = 120, a_path_in_vain_goes = 120,
     a_vector_in_vain_goes = 120, what_is_worth_it_stays = 120,
 );
 
@@ -51,7 +51,7 @@ fn raw(nr: i64, fd: usize, at: usize, n: usize) -> isize {
 }
 
 /// The kernel looks at 32 bits of a descriptor: with any others it is the same one. Nothing is made or kept for such a call.
-fn high_halves_are_not_learnt(lab: &Lab) -> Res {
+fn high_halves_get_no_path(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = lab.rig()?;
     let null = sys::open("/dev/null", libc::O_WRONLY, 0)?;

@@ -93,7 +93,7 @@ fn give_back(r: i32, w: i32) -> Res {
     Ok(())
 }
 
-/// Attached processes with paths and with descriptors that have none, stopped until this goes: nothing is learnt or forgotten.
+/// Attached processes with paths and with descriptors that have none, stopped until this goes: nothing is found out or forgotten.
 struct Crowd {
     kids: Vec<Kid>,
     board: &'static Board,

@@ -16,7 +16,7 @@ area!("memory":
 
 /// Longest copy from or to any memory (specs/arena.toml, COPY_MAX_SLOW).
 const SHORT: usize = 64;
-/// Long calls that are given back until memory is looked at again (rust/engine/paths/memory.rs, SKIPPED).
+/// Long calls that are given back until memory is looked at again (rust/engine/template/memory.rs, SKIPPED).
 const SKIPPED: usize = 2048;
 const PAGE: usize = 4096;
 

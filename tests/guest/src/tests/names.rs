@@ -161,7 +161,7 @@ fn types_are_known(lab: &Lab) -> Res {
     let types = sys::read_file("/sys/kernel/btf/synthjit")?;
     // include/uapi/linux/btf.h, BTF_MAGIC.
     same!(types.get(..2), Some(&[0x9f, 0xeb][..]), "magic number");
-    for name in ["synthjit_task", "synthjit_made", "synthjit_learn"] {
+    for name in ["synthjit_task", "synthjit_made", "synthjit_miss"] {
         let text = [b"\0", name.as_bytes(), b"\0"].concat();
         ensure!(
             types.windows(text.len()).any(|part| part == text),

@@ -38,20 +38,20 @@ struct Places {
 }
 
 fn places() -> Res<Places> {
-    let [start, end, tail, learn, bail, ordinary] = addresses([
+    let [start, end, tail, miss, bail, ordinary] = addresses([
         "synthjit_arena_paths",
         "synthjit_arena_end",
         "synthjit_tail_thunk",
-        "synthjit_learn_thunk",
+        "synthjit_miss_thunk",
         "synthjit_bail_thunk",
         "synthjit_text_edit",
     ])?;
-    for address in [start, end, tail, learn, bail, ordinary] {
+    for address in [start, end, tail, miss, bail, ordinary] {
         ensure!(address != 0, "/proc/kallsyms lacks a symbol of the module");
     }
     Ok(Places {
         arena: (start, end),
-        thunks: [tail, learn, bail],
+        thunks: [tail, miss, bail],
         ordinary,
     })
 }

@@ -144,8 +144,8 @@ fn functions(call: &Call) -> Markup {
             }
         },
         html! {
-            "In the order in which they first run, both at one scale. Generated code has no functions: its instructions are told apart by the verb "
-            "of the engine that wrote them, wherever in the path that verb was used."
+            "In the order in which they first run, both at one scale. Generated code has no functions: its instructions are told apart by the op "
+            "of the engine that wrote them, wherever in the path that op was used."
         },
     )
 }

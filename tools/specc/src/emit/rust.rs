@@ -267,7 +267,7 @@ fn module(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
     for value in &known {
         let _ = writeln!(body, "            {0}: f.{0},", value.name);
     }
-    body += "        }\n    }\n}\n\n/// What the path bakes in that is learnt when it is made.\n\
+    body += "        }\n    }\n}\n\n/// What the path bakes in that is found out when it is compiled.\n\
              #[derive(Clone, Copy, Debug, Default)]\npub struct Seen {\n";
     values
         .iter()

@@ -1,10 +1,10 @@
 //! `synthctl disasm`: a path's code.
 
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::template::PathKind;
 
 use crate::cli::Call;
 use crate::error::{Error, Kind};
-use crate::listing::{self, Line, Unlike, VERB};
+use crate::listing::{self, Line, Unlike, OP};
 use crate::module::Module;
 use crate::paint::{GOOD, NOTE, STRONG};
 use crate::status::{Path, Process};
@@ -57,8 +57,8 @@ pub fn listing(
 fn print(line: &Line) {
     match line {
         Line::Place(_) | Line::Constant { .. } => anstream::println!("{NOTE}{line}{NOTE:#}"),
-        Line::Instruction { verb, text } => {
-            anstream::println!("  {GOOD}{verb:VERB$}{GOOD:#}{text}");
+        Line::Instruction { op, text } => {
+            anstream::println!("  {GOOD}{op:OP$}{GOOD:#}{text}");
         }
         Line::Gap(_) => anstream::println!("{line}"),
     }

@@ -1,10 +1,10 @@
-//! Disassembly with verbs and names, of the recorded machine's code.
+//! Disassembly with ops and names, of the recorded machine's code.
 
 use crate::recorded::{attached, Recorded};
 use synthctl::listing::{list, Line, Unlike};
 use synthctl::module::{lines_about, Module};
 use synthctl::values::Values;
-use synthjit_engine::paths::PathKind;
+use synthjit_engine::template::PathKind;
 
 /// The recorded paths: kind, values, code.
 fn paths(machine: &Recorded) -> [(PathKind, Values, Vec<u8>); 2] {
@@ -37,7 +37,7 @@ fn texts(lines: &[Line]) -> Vec<String> {
     lines
         .iter()
         .filter_map(|line| match line {
-            Line::Instruction { verb, text } => Some(format!("{verb}: {text}")),
+            Line::Instruction { op, text } => Some(format!("{op}: {text}")),
             _ => None,
         })
         .collect()

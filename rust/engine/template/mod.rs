@@ -30,8 +30,8 @@ mod spare;
 use self::bails::{BailCounts, Exits};
 use self::memory::Memory;
 use super::specs::{self, layout, Reason};
+use super::target::Target;
 use super::x86::masm::{Masm, Profile};
-use super::Ground;
 
 /// A system call on a kind of object for which there is a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Counts {
     }
 }
 
-/// What is learnt about one descriptor of one process when a path is made for it.
+/// What is found out about one descriptor of one process when a path is made for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance {
     /// The descriptor.
@@ -150,11 +150,11 @@ pub fn emit(
     kind: PathKind,
     facts: &specs::Facts,
     instance: &Instance,
-    ground: &Ground,
+    target: &Target,
     base: u64,
     out: &mut [u8; layout::PATH_SLOT],
 ) -> Result<PathCode, Reason> {
-    emit_for(Profile::Kernel, kind, facts, instance, ground, base, out)
+    emit_for(Profile::Kernel, kind, facts, instance, target, base, out)
 }
 
 /// [`emit`] for a chosen profile.
@@ -163,11 +163,11 @@ pub fn emit_for(
     kind: PathKind,
     facts: &specs::Facts,
     instance: &Instance,
-    ground: &Ground,
+    target: &Target,
     base: u64,
     out: &mut [u8; layout::PATH_SLOT],
 ) -> Result<PathCode, Reason> {
-    let mut masm = Masm::new(ground, profile, out, base);
+    let mut masm = Masm::new(target, profile, out, base);
     let Emitted { entry, exits } = emit_into(&mut masm, kind, facts, instance)?;
     Ok(PathCode {
         entry,
@@ -191,19 +191,19 @@ fn emit_into(
     })
 }
 
-/// [`emit`], and which verb wrote what, for people who read it.
-#[cfg(synthjit_verbs)]
+/// [`emit`], and which op wrote what, for people who read it.
+#[cfg(synthjit_ops)]
 pub fn emit_told(
     kind: PathKind,
     facts: &specs::Facts,
     instance: &Instance,
-    ground: &Ground,
+    target: &Target,
     base: u64,
     out: &mut [u8; layout::PATH_SLOT],
-) -> Result<(PathCode, super::x86::verbs::Verbs), Reason> {
-    let mut masm = Masm::new(ground, Profile::Kernel, out, base);
+) -> Result<(PathCode, super::x86::ops::OpLog), Reason> {
+    let mut masm = Masm::new(target, Profile::Kernel, out, base);
     let Emitted { entry, exits } = emit_into(&mut masm, kind, facts, instance)?;
-    let verbs = masm.verbs().clone();
+    let ops = masm.ops().clone();
     let len = masm.finish()?;
-    Ok((PathCode { entry, len, exits }, verbs))
+    Ok((PathCode { entry, len, exits }, ops))
 }

@@ -8,7 +8,7 @@
 //! The head and tail of the ring, buffers and cached pages are only looked at under the pipe's mutex.
 
 use super::super::specs::{layout, pipe, Bail, Facts};
-use super::super::x86::buf::{Label, Target};
+use super::super::x86::buf::{Dest, Label};
 use super::super::x86::door::Door;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{
@@ -62,8 +62,8 @@ pub(super) struct Pipe<'a> {
     exits: Exits<Label>,
     guards: Guards,
     places: Places,
-    user_ptr_max: Target,
-    page_bias: Target,
+    user_ptr_max: Dest,
+    page_bias: Dest,
 }
 
 impl<'a> Pipe<'a> {
@@ -112,7 +112,7 @@ impl<'a> Pipe<'a> {
 
     /// Where a guard leads that gives the call back for this reason.
     #[inline(always)]
-    pub(super) fn bail(&self, bail: Bail) -> Target {
+    pub(super) fn bail(&self, bail: Bail) -> Dest {
         self.guards.bail(bail)
     }
 
@@ -193,9 +193,9 @@ impl<'a> Pipe<'a> {
         m.different(self.guards.of_three());
 
         let short = layout::COPY_MAX_SLOW as u64;
-        if m.ground().erms {
+        if m.target().erms {
             m.guard_count(COUNT, LESS_ONE, short, self.places.long.into());
-            m.place_as(self.places.counted, "counted");
+            m.bind_as(self.places.counted, "counted");
         } else {
             m.guard_count(COUNT, LESS_ONE, short, self.bail(Bail::Count));
         }
@@ -220,7 +220,7 @@ impl<'a> Pipe<'a> {
     /// `memory.seen` is 64 bits wide: what is no sequence number is never equal.
     fn long_count(&self, m: &mut Masm<'_>) {
         let memory = self.instance.memory;
-        m.place_as(self.places.long, "long");
+        m.bind_as(self.places.long, "long");
         m.guard_less_one(LESS_ONE, self.known.page_size, self.bail(Bail::Count));
         m.load_eax(memory.changes);
         m.compare_at(Reg::Rax, memory.seen());
@@ -283,7 +283,7 @@ impl<'a> Pipe<'a> {
         give_back_user: impl Fn(&mut Masm<'_>),
     ) {
         let (k, side) = (self.known, &self.side);
-        m.place_as(self.places.end, "end");
+        m.bind_as(self.places.end, "end");
         m.set(OWNER, self.instance.task);
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.add64_to(field(OWNER, side.bytes), side.done);
@@ -295,7 +295,7 @@ impl<'a> Pipe<'a> {
         // tail (prepare_to_wait_event, poll_wait): either the waiter sees what was done here, or this sees the waiter.
         waiters(m);
         m.different(self.places.tail_wake);
-        m.place_as(self.places.leave, "leave");
+        m.bind_as(self.places.leave, "leave");
         m.copy_reg(RESULT, side.done);
         give_back_user(m);
         m.set(FD, u64::from(self.instance.fd));
@@ -308,26 +308,26 @@ impl<'a> Pipe<'a> {
     /// The code that seldom runs.
     pub(super) fn cold(&self, m: &mut Masm<'_>) {
         let (k, exits, places) = (self.known, &self.exits, &self.places);
-        m.place_as(exits.fault, "fault");
+        m.bind_as(exits.fault, "fault");
         m.spend(self.instance.counts.faults());
         m.not_negative_near(places.faulted);
         m.mark_spent(self.instance.counts.budget());
-        m.place_as(places.faulted, "faulted");
+        m.bind_as(places.faulted, "faulted");
         if self.side.writes {
             // The copy moved the source by what it has done: count less rest.
             m.add_reg(SOURCE, LEFT);
             m.sub_reg(SOURCE, COUNT);
         }
-        m.place_as(exits.bail_locked, "bail_locked");
+        m.bind_as(exits.bail_locked, "bail_locked");
         m.set(OWNER, self.instance.task);
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.zero();
         m.unlock(field(PIPE, k.pipe_mutex_owner));
         m.different_near(places.contended);
-        m.place_as(exits.bail, "bail");
-        if !m.ground().erms {
+        m.bind_as(exits.bail, "bail");
+        if !m.target().erms {
             // No guard leads there.
-            m.place(exits.memory);
+            m.bind(exits.memory);
         }
         if !self.side.writes {
             m.restore(USER);
@@ -337,35 +337,35 @@ impl<'a> Pipe<'a> {
         m.set(RESULT, u64::from(self.side.kind.syscall()));
         m.set(FD, u64::from(self.instance.fd));
         if self.instance.report_bails {
-            m.call(m.ground().bail_thunk);
+            m.call(m.target().bail_thunk);
         }
         m.spend(self.instance.counts.budget());
         m.not_negative_near(places.given_back);
-        m.call(m.ground().learn_thunk);
-        m.place_as(places.given_back, "given_back");
+        m.call(m.target().miss_thunk);
+        m.bind_as(places.given_back, "given_back");
         m.leave_kernel(&self.door);
         m.exit_to_stock();
 
-        if m.ground().erms {
+        if m.target().erms {
             self.long_count(m);
-            m.place_as(exits.memory, "memory");
+            m.bind_as(exits.memory, "memory");
             m.spend(self.instance.memory.left());
             m.different_near(exits.bail);
         }
-        m.place_as(exits.changed, "changed");
+        m.bind_as(exits.changed, "changed");
         m.mark_spent(self.instance.counts.budget());
         m.go_near(exits.bail);
 
-        m.place_as(places.contended, "contended");
+        m.bind_as(places.contended, "contended");
         self.begin_tail(m, tail::UNLOCK | tail::NOTHING_ELSE);
         self.finish_tail(m);
         m.go_near(exits.bail);
-        m.place_as(places.tail_unlock, "tail_unlock");
+        m.bind_as(places.tail_unlock, "tail_unlock");
         self.begin_tail(m, tail::UNLOCK);
         m.go_near(places.tail);
-        m.place_as(places.tail_wake, "tail_wake");
+        m.bind_as(places.tail_wake, "tail_wake");
         self.begin_tail(m, 0);
-        m.place_as(places.tail, "tail");
+        m.bind_as(places.tail, "tail");
         self.finish_tail(m);
         m.go(places.leave);
     }
@@ -379,7 +379,7 @@ impl<'a> Pipe<'a> {
 
     fn finish_tail(&self, m: &mut Masm<'_>) {
         m.copy_reg(DEST, PIPE);
-        m.call(m.ground().tail_thunk);
+        m.call(m.target().tail_thunk);
         m.restore(SOURCE);
     }
 }
@@ -390,7 +390,7 @@ pub(super) fn tell_of_three(
     m: &mut Masm<'_>,
     kind: PathKind,
     facts: &Facts,
-    stub: impl Fn(Bail) -> Target,
+    stub: impl Fn(Bail) -> Dest,
 ) {
     let (k, side) = (pipe::Known::new(facts), side(kind, facts));
     m.compare_zero64(field(TASK, k.syscall_work));
@@ -401,7 +401,7 @@ pub(super) fn tell_of_three(
 }
 
 /// What the guard of [`Pipe::long_count`] found; each has a stub at `stub`.
-pub(super) fn tell_of_memory(m: &mut Masm<'_>, memory: Memory, stub: impl Fn(Bail) -> Target) {
+pub(super) fn tell_of_memory(m: &mut Masm<'_>, memory: Memory, stub: impl Fn(Bail) -> Dest) {
     m.compare_zero32_at(memory.unsuited());
     m.different(stub(Bail::DeviceMemory));
     m.go(stub(Bail::MemoryChanged));

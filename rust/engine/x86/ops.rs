@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which verb wrote which instructions. Host builds only: for people who read what was made.
+//! Which op wrote which instructions. Host builds only: for people who read what was made.
 
-/// Most verbs in one piece of code.
-const VERBS: usize = 256;
+/// Most ops in one piece of code.
+const OPS: usize = 256;
 /// Most places with a name in one piece of code.
 const NAMES: usize = 32;
 
@@ -42,25 +42,25 @@ impl<const N: usize> Words<N> {
     }
 }
 
-/// The verbs of one piece of code, and the places in it that have names.
+/// The ops of one piece of code, and the places in it that have names.
 #[derive(Clone, Debug)]
-pub struct Verbs {
-    verbs: Words<VERBS>,
+pub struct OpLog {
+    ops: Words<OPS>,
     names: Words<NAMES>,
 }
 
-impl Verbs {
+impl OpLog {
     /// None yet.
     pub const fn new() -> Self {
         Self {
-            verbs: Words::new(),
+            ops: Words::new(),
             names: Words::new(),
         }
     }
 
-    /// What is written from offset `at` on is the work of `verb`.
-    pub fn note(&mut self, at: usize, verb: &'static str) {
-        self.verbs.add(at, verb);
+    /// What is written from offset `at` on is the work of `op`.
+    pub fn note(&mut self, at: usize, op: &'static str) {
+        self.ops.add(at, op);
     }
 
     /// The place at offset `at` is called `name`.
@@ -70,13 +70,13 @@ impl Verbs {
 
     /// What was written since offset `start` moves up by `by` bytes.
     pub fn slide(&mut self, start: usize, by: usize) {
-        self.verbs.slide(start, by);
+        self.ops.slide(start, by);
         self.names.slide(start, by);
     }
 
-    /// Offset in the code and name of each verb.
+    /// Offset in the code and name of each op.
     pub fn all(&self) -> &[(usize, &'static str)] {
-        self.verbs.all()
+        self.ops.all()
     }
 
     /// Offset in the code and name of each place that has one.
@@ -85,7 +85,7 @@ impl Verbs {
     }
 }
 
-impl Default for Verbs {
+impl Default for OpLog {
     fn default() -> Self {
         Self::new()
     }

@@ -38,7 +38,7 @@ pub enum Event {
     Lost(Reason),
     /// The reason is gone, or the wait is over.
     Retry,
-    /// It runs another program: all that was learnt is void.
+    /// It runs another program: all that was found out is void.
     Renew,
     /// It is to be let go, or it ends.
     Detach,

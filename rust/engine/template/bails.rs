@@ -15,9 +15,9 @@
 //! ```
 
 use super::super::specs::{layout, Bail, Facts, Reason};
-use super::super::x86::buf::{Label, Target};
+use super::super::target::Target;
+use super::super::x86::buf::{Dest, Label};
 use super::super::x86::masm::{Masm, Profile};
-use super::super::Ground;
 use super::memory::Memory;
 use super::{pipe, PathCode, PathKind};
 
@@ -171,18 +171,18 @@ impl Guards {
 
     /// Where a guard leads that gives the call back for this reason.
     #[inline(always)]
-    pub(super) fn bail(&self, bail: Bail) -> Target {
+    pub(super) fn bail(&self, bail: Bail) -> Dest {
         let label = self.labels.get(bail as usize);
         label.copied().unwrap_or(self.of_three).into()
     }
 
     /// Where the guard leads that looks at three words at a time.
-    pub(super) fn of_three(&self) -> Target {
+    pub(super) fn of_three(&self) -> Dest {
         self.of_three.into()
     }
 
     /// Where the guard leads that wants the memory to be known.
-    pub(super) fn of_memory(&self) -> Target {
+    pub(super) fn of_memory(&self) -> Dest {
         self.of_memory.into()
     }
 }
@@ -214,30 +214,30 @@ pub fn emit(
     kind: PathKind,
     facts: &Facts,
     (counts, memory): (&BailCounts, Memory),
-    ground: &Ground,
+    target: &Target,
     code: &PathCode,
     out: &mut [u8; layout::STUB_SLOT],
 ) -> Result<usize, Reason> {
     // A stub does nothing that only a kernel may.
-    let mut m = Masm::new(ground, Profile::Kernel, out, counts.stubs);
+    let mut m = Masm::new(target, Profile::Kernel, out, counts.stubs);
     for bail in kind.spec().bails {
         if m.address() != counts.stub(kind, *bail) {
             return Err(Reason::Layout);
         }
-        if matches!(bail, Bail::DeviceMemory | Bail::MemoryChanged) && !ground.erms {
+        if matches!(bail, Bail::DeviceMemory | Bail::MemoryChanged) && !target.erms {
             m.poison_to(m.address().wrapping_add(STUB.into()));
             continue;
         }
         m.count_own(counts.counter(*bail));
-        m.go(Target::Address(code.exits.of(*bail)));
+        m.go(Dest::External(code.exits.of(*bail)));
     }
     pipe::tell_of_three(&mut m, kind, facts, |bail| {
-        Target::Address(counts.stub(kind, bail))
+        Dest::External(counts.stub(kind, bail))
     });
-    if ground.erms {
+    if target.erms {
         m.poison_to(counts.of_memory(kind));
         pipe::tell_of_memory(&mut m, memory, |bail| {
-            Target::Address(counts.stub(kind, bail))
+            Dest::External(counts.stub(kind, bail))
         });
     }
     m.finish()

@@ -132,7 +132,7 @@ impl ForRead {
         match self.form {
             Form::Places(first) => {
                 m.guard_eq(p.pipe(first), 0, self.second_place.into());
-                m.place_as(self.placed, "placed");
+                m.bind_as(self.placed, "placed");
             }
             Form::Pool { count, keep, .. } => {
                 let most = keep.wrapping_sub(1);
@@ -152,7 +152,7 @@ impl ForRead {
             Form::Places(first) => {
                 m.guard_eq(p.pipe(first), 0, self.keep_second.into());
                 m.store64(p.pipe(first), DEST);
-                m.place_as(self.kept, "kept");
+                m.bind_as(self.kept, "kept");
             }
             Form::Pool { pages, count, .. } => {
                 m.load32(RING, p.pipe(count));
@@ -166,10 +166,10 @@ impl ForRead {
     pub(super) fn cold(&self, m: &mut Masm<'_>, p: &Pipe<'_>) {
         if let Form::Places(first) = self.form {
             let second = p.pipe(first.wrapping_add(POINTER));
-            m.place_as(self.second_place, "second_place");
+            m.bind_as(self.second_place, "second_place");
             m.guard_eq(second, 0, p.bail(Bail::SparePages));
             m.go(self.placed);
-            m.place_as(self.keep_second, "keep_second");
+            m.bind_as(self.keep_second, "keep_second");
             m.store64(second, DEST);
             m.go(self.kept);
         }

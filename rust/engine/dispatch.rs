@@ -10,25 +10,25 @@
 //!
 //! Reads and writes that it does not lead to a path are counted down from a budget, and reported when that is used up
 //! ([`super::worth`]): a vector that is in vain goes. Numbers above [`MOST_FD`] are such calls, whatever the kernel makes of their
-//! lower half: nothing is ever learnt of them.
+//! lower half: they are never reported.
 
 use super::specs::{layout, pipe_read, pipe_write, Facts, Reason};
-use super::x86::buf::{Label, Target};
+use super::target::Target;
+use super::x86::buf::{Dest, Label};
 use super::x86::door::Door;
 use super::x86::masm::{Masm, Profile};
 use super::x86::regs::{FD, RESULT};
-use super::Ground;
 
 /// Most instructions before the stock entry for a call without paths.
 pub const OTHER_CALL: usize = 6;
 /// Most instructions before the stock entry for a descriptor that is known to have no path, or for any without a path if
-/// the vector does not learn, the two that count it included; unless more than three are known of a call.
+/// the vector does not report misses, the two that count it included; unless more than three are known of a call.
 pub const OTHER_DESCRIPTOR: usize = 12;
 /// Instructions that count a call and go on to the stock entry.
 const COUNTED: usize = 2;
 /// Most intervals that are told apart.
 const INTERVALS: usize = 16;
-/// Largest number of a descriptor that is learnt.
+/// Largest number of a descriptor that is reported.
 pub const MOST_FD: u32 = u32::MAX >> 2;
 
 const _: () = assert!(pipe_read::SPEC.syscall == 0 && pipe_write::SPEC.syscall == 1);
@@ -51,8 +51,8 @@ impl Entry {
 /// What a vector is to do. Each descriptor may be in each list once, in any order.
 #[derive(Clone, Copy, Debug)]
 pub struct VectorPlan<'a> {
-    /// Descriptors that are not listed are reported by the learn thunk; otherwise they count as those without a path.
-    pub learn: bool,
+    /// Descriptors that are not listed are reported by the miss handler; otherwise they count as those without a path.
+    pub report: bool,
     /// Address of the 32-bit budget of calls without a path.
     pub budget: u64,
     /// For `write`.
@@ -65,7 +65,7 @@ pub struct VectorPlan<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Interval {
     start: u32,
-    target: Target,
+    target: Dest,
 }
 
 /// Makes a vector into `out`, a slot that will be at address `base`, for the task whose `pt_regs` are at `kernel_stack`.
@@ -78,7 +78,7 @@ struct Interval {
 pub fn emit(
     plan: &VectorPlan<'_>,
     facts: &Facts,
-    ground: &Ground,
+    target: &Target,
     base: u64,
     kernel_stack: u64,
     out: &mut [u8; layout::VECTOR_SLOT],
@@ -87,7 +87,7 @@ pub fn emit(
         Profile::Kernel,
         plan,
         facts,
-        ground,
+        target,
         base,
         kernel_stack,
         out,
@@ -99,7 +99,7 @@ pub fn emit_for(
     profile: Profile,
     plan: &VectorPlan<'_>,
     facts: &Facts,
-    ground: &Ground,
+    target: &Target,
     base: u64,
     kernel_stack: u64,
     out: &mut [u8; layout::VECTOR_SLOT],
@@ -114,7 +114,7 @@ pub fn emit_for(
     }
     let mut made = Err(Reason::TooManyDescriptors);
     for shape in [Shape::Fast, Shape::Small] {
-        let mut masm = Masm::new(ground, profile, out, base);
+        let mut masm = Masm::new(target, profile, out, base);
         made = emit_in(shape, &mut masm, plan, facts, kernel_stack).and_then(|()| masm.finish());
         if !matches!(made, Err(Reason::SlotFull | Reason::TooManyDescriptors)) {
             return made;
@@ -139,15 +139,15 @@ fn emit_in(
     facts: &Facts,
     kernel_stack: u64,
 ) -> Result<(), Reason> {
-    let ground = m.ground();
-    let (read, learn, missed, report) = (m.label(), m.label(), m.label(), m.label());
+    let target = m.target();
+    let (read, unlisted, missed, report) = (m.label(), m.label(), m.label(), m.label());
     let stock = m.stock_entry();
     let choose = |call| Choose {
         shape,
         missed: missed.into(),
-        unknown: if plan.learn { learn } else { missed }.into(),
+        unknown: if plan.report { unlisted } else { missed }.into(),
         call,
-        spent: Door::arrival(ground).saturating_add(3),
+        spent: Door::arrival(target).saturating_add(3),
     };
 
     m.arrive();
@@ -160,21 +160,21 @@ fn emit_in(
     m.above(stock);
     m.below(read);
     choose(write_call).emit(m, plan.write)?;
-    m.place(read);
+    m.bind(read);
     choose(read_call).emit(m, plan.read)?;
 
     let door = Door::new(facts, kernel_stack);
-    if plan.learn {
-        m.place(learn);
+    if plan.report {
+        m.bind(unlisted);
         m.compare_constant(FD, u64::from(MOST_FD));
         m.below_or_equal(report);
     }
-    m.place(missed);
+    m.bind(missed);
     m.spend(plan.budget);
     m.not_negative(stock);
-    m.place(report);
+    m.bind(report);
     m.enter_kernel(&door);
-    m.call(ground.learn_thunk);
+    m.call(target.miss_thunk);
     m.leave_kernel(&door);
     m.exit_to_stock();
     Ok(())
@@ -184,9 +184,9 @@ fn emit_in(
 struct Choose {
     shape: Shape,
     /// Where descriptors go that have no path.
-    missed: Target,
+    missed: Dest,
     /// Where descriptors go that are in no list.
-    unknown: Target,
+    unknown: Dest,
     /// The call's number, which is in rax.
     call: u64,
     /// Instructions executed before.
@@ -241,8 +241,8 @@ impl Choose {
         Err(Reason::TooManyDescriptors)
     }
 
-    fn target(&self, entry: &Entry) -> Target {
-        entry.target.map_or(self.missed, Target::Address)
+    fn target(&self, entry: &Entry) -> Dest {
+        entry.target.map_or(self.missed, Dest::External)
     }
 
     /// False if a descriptor goes where those go that are in no list.
@@ -379,7 +379,7 @@ impl Choose {
         }
         self.halve(m, split.fall);
         if let Some(label) = inner {
-            m.place(label);
+            m.bind(label);
             self.halve(m, split.jump);
         }
     }
@@ -409,7 +409,7 @@ struct Intervals {
 }
 
 impl Intervals {
-    fn new(target: Target) -> Self {
+    fn new(target: Dest) -> Self {
         Self {
             list: [Interval { start: 0, target }; INTERVALS],
             len: 1,
@@ -417,7 +417,7 @@ impl Intervals {
     }
 
     /// From `start` on, which is at least the last start, numbers lead to `target`. `None`: there is no room.
-    fn push(&mut self, start: u32, target: Target) -> Option<()> {
+    fn push(&mut self, start: u32, target: Dest) -> Option<()> {
         // An interval that nothing is left of makes way.
         if self
             .list

@@ -45,7 +45,7 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
     );
 
     let start = m.offset();
-    m.place_as(merge, "merge");
+    m.bind_as(merge, "merge");
     behind_last(m, &p, &k);
     p.copy_at(m, start, layout::COPY_SITE_B);
     m.add32_to(field(RING, k.buf_len), COUNT);

@@ -55,13 +55,13 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
     m.copy_reg(SOURCE, COUNT);
     m.go(p.end_of_cases());
 
-    m.place_as(cases.more, "more");
+    m.bind_as(cases.more, "more");
     more_than_buffer(m, &p, cases.all);
     spare.cold(m, &p);
     p.cold(m);
 
     let start = m.offset();
-    m.place_as(cases.not_part, "not_part");
+    m.bind_as(cases.not_part, "not_part");
     all_of_buffer(m, &p, &k, &spare, cases);
     p.copy_at(m, start, layout::COPY_SITE_B);
     commit_empty_buffer(m, &p, &k, &spare);
@@ -111,7 +111,7 @@ fn all_of_buffer(
     cases: Cases,
 ) {
     m.above(cases.more);
-    m.place_as(cases.all, "all");
+    m.bind_as(cases.all, "all");
     // A pipe that is full no more wakes its writers: stock path.
     m.compare32(SOURCE, p.pipe(k.pipe_max_usage));
     m.above_or_equal(p.bail(Bail::PipeFull));
