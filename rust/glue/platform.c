@@ -133,12 +133,12 @@ static int prepare_thunks(void)
 	return 0;
 }
 
-/* Fills what the specs and the vector bake in. -ENOENT: a symbol is missing. */
-int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_target *target)
+/* Fills what the specs bake in. -ENOENT: a symbol is missing. */
+int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_target *target, struct synthjit_arrays *arrays)
 {
 	u32 i;
+	const char *missing;
 	struct vfsmount **pipe_mnt;
-	unsigned long verw_sel;
 
 	synthjit_fill_facts(facts);
 	for (i = 0; i < synthjit_symbol_facts_len; i++) {
@@ -151,34 +151,18 @@ int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_target *ta
 		}
 		*(u64 *)((u8 *)facts + fact->offset) = addr;
 	}
+	missing = synthjit_fill_target(target);
+	if (missing) {
+		pr_err("this kernel has no symbol %s\n", missing);
+		return -ENOENT;
+	}
+	synthjit_fill_arrays(arrays);
 
 	pipe_mnt = (void *)synthjit_symbol("pipe_mnt");
-	if (!pipe_mnt)
-		return -ENOENT;
-	verw_sel = synthjit_symbol("x86_verw_sel");
-	if (!verw_sel || prepare_thunks() || synthjit_memory_start())
+	if (!pipe_mnt || prepare_thunks() || synthjit_memory_start())
 		return -ENOENT;
 	synthjit_exit_work = facts->exit_work_mask;
 	facts->pipe_fsnotify = (unsigned long)&(*pipe_mnt)->mnt_sb->s_fsnotify_info;
-
-	*target = (struct synthjit_target) {
-		.smap = boot_cpu_has(X86_FEATURE_SMAP),
-		.ibt = boot_cpu_has(X86_FEATURE_IBT),
-		.verw = boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF),
-		.erms = boot_cpu_has(X86_FEATURE_ERMS) || boot_cpu_has(X86_FEATURE_FSRM),
-		.stock_entry = synthjit_stock_entry,
-		.tail_thunk = (unsigned long)synthjit_tail_thunk,
-		.miss_thunk = (unsigned long)synthjit_miss_thunk,
-		.bail_thunk = (unsigned long)synthjit_bail_thunk,
-		.verw_sel = verw_sel,
-		.counts = (unsigned long)synthjit_call_counts,
-		.misses = (unsigned long)synthjit_miss_budgets,
-		.bails = (unsigned long)synthjit_bail_counts,
-		.memory = (unsigned long)synthjit_memory,
-		.paths = SYNTHJIT_PATHS,
-		.vectors = SYNTHJIT_VECTORS,
-		.stubs = SYNTHJIT_STUBS,
-	};
 	return 0;
 }
 

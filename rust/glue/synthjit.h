@@ -43,19 +43,6 @@ enum {
 	SYNTHJIT_TAIL_ONLY_UNLOCK = 4,	/* nothing was done: no wake-up */
 };
 
-/* Platform facts that belong to no path. Addresses are kernel virtual. */
-struct synthjit_target {
-	synthjit_u32 smap, ibt, verw, erms;	/* booleans */
-	synthjit_u64 stock_entry;		/* what MSR_LSTAR held at load */
-	synthjit_u64 tail_thunk, miss_thunk, bail_thunk;	/* in entry.S */
-	synthjit_u64 verw_sel;			/* operand of verw */
-	synthjit_u64 counts;			/* one struct synthjit_counts per path slot */
-	synthjit_u64 misses;			/* one 32-bit budget per vector slot */
-	synthjit_u64 bails;			/* SYNTHJIT_BAILS counters per stub slot */
-	synthjit_u64 memory;			/* one struct synthjit_memory per path slot */
-	synthjit_u64 paths, vectors, stubs;	/* the arena's slots */
-};
-
 /* What a path counts; rust/engine/template/mod.rs emits it. */
 struct synthjit_counts {
 	synthjit_u64 hits;		/* calls that it served */
@@ -152,10 +139,12 @@ struct seq_file;
 /* symbols.c */
 int synthjit_symbols_start(void);
 
-/* platform.c */
+/* platform.c; the three are generated from the specs, for C and Rust with one layout */
 struct synthjit_facts;
+struct synthjit_target;
+struct synthjit_arrays;
 synthjit_u32 synthjit_platform_check(void);
-int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_target *target);
+int synthjit_load_facts(struct synthjit_facts *facts, struct synthjit_target *target, struct synthjit_arrays *arrays);
 synthjit_u64 synthjit_jiffies_ms(void);
 synthjit_u32 synthjit_random(void);
 synthjit_u64 synthjit_clock_ns(void);

@@ -6,8 +6,9 @@
 //! `rust/glue/synthjit.h`, which states the contexts.
 
 use crate::engine::arena::{Class, Slot};
-use crate::engine::specs::{layout, Bail, Facts, Reason};
+use crate::engine::specs::{layout, Arrays, Bail, Facts, Reason};
 use crate::engine::syscall::Call;
+use crate::engine::target::Target;
 use crate::engine::template::memory::{Seen, MOST_MAPPINGS};
 use crate::engine::template::tail;
 use core::fmt;
@@ -40,7 +41,6 @@ const _: () = assert!(
 pub(crate) use c::synthjit_counts as Counts;
 pub(crate) use c::synthjit_fd_view as FdView;
 pub(crate) use c::synthjit_made as Made;
-pub(crate) use c::synthjit_target as Target;
 pub(crate) use c::synthjit_view as View;
 
 /// Proof that no CPU is inside code that was withdrawn before, and none will be.
@@ -388,12 +388,19 @@ pub(crate) fn check_platform() -> Reason {
 }
 
 /// What the specs bake in on this machine. `ENOENT`: a symbol is missing.
-pub(crate) fn load_facts() -> Result<(Facts, Target)> {
+pub(crate) fn load_facts() -> Result<(Facts, Target, Arrays)> {
     let mut facts = Facts::default();
     let mut target = Target::default();
-    // SAFETY: `Facts` and `struct synthjit_facts` are generated with one layout.
-    to_result(unsafe { c::synthjit_load_facts((&raw mut facts).cast(), &mut target) })?;
-    Ok((facts, target))
+    let mut arrays = Arrays::default();
+    // SAFETY: Each of the three is generated with one layout for C and Rust, and a `bool` of C is 0 or 1 as one of Rust.
+    to_result(unsafe {
+        c::synthjit_load_facts(
+            (&raw mut facts).cast(),
+            (&raw mut target).cast(),
+            (&raw mut arrays).cast(),
+        )
+    })?;
+    Ok((facts, target, arrays))
 }
 
 /// The number in the initial PID namespace of the process that is `nr` in the caller's.

@@ -95,7 +95,7 @@ fn prepare() -> Reason {
     if !sysfs::path_specs().any(|s| s.available) {
         return Reason::NoPathBuilt;
     }
-    let Ok((facts, target)) = glue::load_facts() else {
+    let Ok((facts, target, arrays)) = glue::load_facts() else {
         return Reason::SymbolMissing;
     };
     if glue::start().is_err() {
@@ -112,7 +112,11 @@ fn prepare() -> Reason {
         return Reason::NoMemory;
     };
     let mut state = STATE.lock();
-    state.code.machine = Some(Machine::new(facts, &target));
+    state.code.machine = Some(Machine {
+        facts,
+        target,
+        arrays,
+    });
     state.code.scratch = Some(scratch);
     Reason::None
 }

@@ -13,11 +13,11 @@ use crate::engine::arena::Arena;
 use crate::engine::backoff::Backoff;
 use crate::engine::lifecycle::State as Life;
 use crate::engine::negative::NegativeCache;
-use crate::engine::specs::{Bail, Facts, Reason};
+use crate::engine::specs::{Arrays, Bail, Facts, Reason};
 use crate::engine::syscall::Call;
 use crate::engine::target::Target;
 use crate::engine::template::memory::Seen;
-use crate::engine::template::{Counts, Instance, PathKind};
+use crate::engine::template::{Instance, PathKind};
 use crate::engine::worth;
 use crate::glue::{self, Dir, Task};
 use crate::synth::{Retired, Scratch, Used};
@@ -236,41 +236,7 @@ pub(crate) struct Counters {
 pub(crate) struct Machine {
     pub(crate) facts: Facts,
     pub(crate) target: Target,
-    /// Address of the path slots, of the vector slots, of the stub slots.
-    pub(crate) paths: u64,
-    pub(crate) vectors: u64,
-    pub(crate) stubs: u64,
-    /// Address of what paths count, of the budgets of vectors, of the bail-out counters, of what was seen of memory.
-    pub(crate) counts: Counts,
-    pub(crate) misses: u64,
-    pub(crate) bails: u64,
-    pub(crate) memory: u64,
-}
-
-impl Machine {
-    pub(crate) fn new(facts: Facts, g: &glue::Target) -> Self {
-        Self {
-            facts,
-            target: Target {
-                smap: g.smap != 0,
-                ibt: g.ibt != 0,
-                verw: g.verw != 0,
-                erms: g.erms != 0,
-                stock_entry: g.stock_entry,
-                tail_thunk: g.tail_thunk,
-                miss_thunk: g.miss_thunk,
-                bail_thunk: g.bail_thunk,
-                verw_sel: g.verw_sel,
-            },
-            paths: g.paths,
-            vectors: g.vectors,
-            stubs: g.stubs,
-            counts: Counts(g.counts),
-            misses: g.misses,
-            bails: g.bails,
-            memory: g.memory,
-        }
-    }
+    pub(crate) arrays: Arrays,
 }
 
 /// The arena and what is needed to fill it.

@@ -419,9 +419,9 @@ impl Machine {
     /// Address of a slot. CAST: offsets are small.
     pub(crate) fn address(&self, slot: Slot) -> u64 {
         let first = match slot.class() {
-            Class::Path => self.paths,
-            Class::Vector => self.vectors,
-            Class::Stubs => self.stubs,
+            Class::Path => self.arrays.paths,
+            Class::Vector => self.arrays.vectors,
+            Class::Stubs => self.arrays.stubs,
         };
         first.wrapping_add(slot.offset() as u64)
     }
@@ -432,7 +432,7 @@ impl Machine {
         let offset = (stubs.index() as u64).wrapping_mul(of_slot);
         BailCounts {
             stubs: self.address(stubs),
-            counters: self.bails.wrapping_add(offset),
+            counters: self.arrays.bails.wrapping_add(offset),
         }
     }
 
@@ -442,19 +442,19 @@ impl Machine {
         let offset = (slot.index() as u64).wrapping_mul(NOTED);
         Memory {
             changes: view.mm.wrapping_add(self.facts.mm_lock_seq),
-            noted: self.memory.wrapping_add(offset),
+            noted: self.arrays.memory.wrapping_add(offset),
         }
     }
 
     /// Where a path counts. CAST: slots are few.
     fn counts_of(&self, slot: Slot) -> Counts {
         let offset = (slot.index() as u64).wrapping_mul(Counts::SIZE);
-        Counts(self.counts.0.wrapping_add(offset))
+        Counts(self.arrays.counts.wrapping_add(offset))
     }
 
     /// Address of the budget of a vector. CAST: slots are few.
     fn misses_of(&self, slot: Slot) -> u64 {
         let offset = (slot.index() as u64).wrapping_mul(4);
-        self.misses.wrapping_add(offset)
+        self.arrays.misses.wrapping_add(offset)
     }
 }

@@ -26,7 +26,7 @@ pub struct Report {
     pub rust: PathBuf,
     /// The C header.
     pub header: PathBuf,
-    /// The C file with the function that fills `struct synthjit_facts`.
+    /// The C file with the functions that fill `struct synthjit_facts` and `struct synthjit_target`.
     pub filler: PathBuf,
     /// One line for each mirror that is not known, naming function, file and the specs that are left out for it.
     pub unknown: Vec<String>,

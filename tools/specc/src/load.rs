@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::error::{io_fault, Error, Fault};
-use crate::schema::{Arena, Reasons, Spec};
+use crate::schema::{Arena, Reasons, Spec, Target};
 
 /// Everything a specs folder holds. Specs are sorted by name, so that output is deterministic.
 #[derive(Debug, Clone)]
@@ -14,10 +14,12 @@ pub struct Set {
     pub specs: Vec<Spec>,
     pub reasons: Reasons,
     pub arena: Arena,
+    pub target: Target,
 }
 
 pub const REASONS: &str = "reasons.toml";
 pub const ARENA: &str = "arena.toml";
+pub const TARGET: &str = "target.toml";
 
 impl Set {
     /// Reads each `*.toml` of `dir` and checks all of it.
@@ -72,18 +74,23 @@ impl Set {
     fn shaped(files: &[(String, String)], place: &str) -> Result<Self, Error> {
         let mut faults = Vec::new();
         let mut specs: Vec<Spec> = Vec::new();
-        let (mut reasons, mut arena) = (None, None);
+        let (mut reasons, mut arena, mut target) = (None, None, None);
         for (name, text) in files {
             match name.as_str() {
                 REASONS => reasons = keep(parse(name, text), &mut faults),
                 ARENA => arena = keep(parse(name, text), &mut faults),
+                TARGET => target = keep(parse(name, text), &mut faults),
                 _ => specs.extend(
                     keep(parse(name, text), &mut faults).map(|s| named(s, name, &mut faults)),
                 ),
             }
         }
         if faults.is_empty() {
-            for (name, missing) in [(REASONS, reasons.is_none()), (ARENA, arena.is_none())] {
+            for (name, missing) in [
+                (REASONS, reasons.is_none()),
+                (ARENA, arena.is_none()),
+                (TARGET, target.is_none()),
+            ] {
                 if missing {
                     faults.push(Fault::new(
                         name,
@@ -94,7 +101,7 @@ impl Set {
                 }
             }
         }
-        let (Some(reasons), Some(arena)) = (reasons, arena) else {
+        let (Some(reasons), Some(arena), Some(target)) = (reasons, arena, target) else {
             return Err(Error { faults });
         };
         specs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -103,6 +110,7 @@ impl Set {
                 specs,
                 reasons,
                 arena,
+                target,
             })
         } else {
             Err(Error { faults })

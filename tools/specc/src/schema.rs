@@ -273,6 +273,56 @@ pub struct Constant {
     pub doc: String,
 }
 
+/// `target.toml`: what code has to know of the machine that it is for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub doc: String,
+    /// Kernel headers that the C expressions need, besides `rust/glue/glue.h`.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// What the engine asks for.
+    pub fact: Vec<MachineFact>,
+    /// Arrays of the module itself, which code gets addresses in.
+    #[serde(default)]
+    pub array: Vec<Array>,
+}
+
+/// One fact about the machine, of the running kernel.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineFact {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub of: FactType,
+    /// C expression, evaluated when the module is loaded, after the platform was found good. It may be a variable that the
+    /// module's own code has set by then.
+    #[serde(default)]
+    pub c: Option<String>,
+    /// Kernel symbol whose address is the fact, looked up when the module is loaded; addresses only.
+    #[serde(default)]
+    pub symbol: Option<String>,
+    pub doc: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FactType {
+    /// Yes or no: decides how code is made. 0 or 1 where it is a number.
+    Bool,
+    /// 64 bits, baked into code.
+    Address,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Array {
+    pub name: String,
+    /// C expression of its address.
+    pub c: String,
+    pub doc: String,
+}
+
 impl Value {
     /// True if its number is known once the module is loaded.
     pub fn is_fact(&self) -> bool {

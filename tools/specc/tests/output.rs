@@ -66,6 +66,10 @@ pub fn user(facts: &Facts) -> u64 {
     const { assert!(matches!(push::SPEC.values[0].reason, Reason::Threads)) };
     const { assert!(matches!(push::SPEC.values[3].source, Source::Call) && push::SPEC.values[3].class == 4) };
     const { assert!(matches!(push::SPEC.bails, [Bail::Full]) && ground::SPEC.bails.is_empty() && Bail::ALL.len() == 1) };
+    const { assert!(Target::NAMES.len() == 3 && matches!(Target::SWITCHES, [0])) };
+    let mut target = Target { fast: true, ..Target::default() };
+    target.set(1, target.get(0));
+    let _: (bool, u64, u64) = (target.fast, target.door, Arrays::default().counts);
     let _: [&str; 3] = [Bail::Full.name(), Bail::Full.doc(), Bail::Full.cure()];
     let known = push::Known::new(facts);
     let seen = push::Seen { fd: 3 };
@@ -104,12 +108,24 @@ fn c_says_the_same() {
         ("SYNTHJIT_REASON_UNKNOWN_OBJECT = 2,", true),
         ("\tu64 flags;", true),
         ("\tu64 thing_fops;", true),
+        ("\tbool fast;", true),
+        ("\tu64 door;", true),
+        ("\tu64 counts;", true),
     ] {
         let at = header.find(text).unwrap_or_else(|| panic!("no {text}"));
         assert_eq!(at > code, for_c_only, "{text}");
     }
     let filler = bench.read("out/synthjit_specs.c");
     assert!(filler.contains("#include <linux/sched.h>"));
+    assert!(filler.contains("#include <asm/cpufeature.h>"));
+    for statement in [
+        "\tt->fast = (bool)(boot_cpu_has(X86_FEATURE_FAST));\n",
+        "\tt->door = (unsigned long)(thing_door);\n",
+        "\tt->word = synthjit_symbol(\"thing_word\");\n\tif (!t->word)\n\t\treturn \"thing_word\";\n",
+        "\ta->counts = (unsigned long)(thing_counts);\n",
+    ] {
+        assert!(filler.contains(statement), "{statement}{filler}");
+    }
     assert!(filler.contains("\tf->flags = (u64)(offsetof(struct thing, flags));"));
     assert!(filler.contains("static_assert(sizeof(long) == 8,"));
     assert!(filler.contains("{ \"thing_fops\", offsetof(struct synthjit_facts, thing_fops) },"));
@@ -119,27 +135,61 @@ fn c_says_the_same() {
     ));
 }
 
+/// Types and names of the fields of a struct, which are written differently in Rust and in C.
+fn fields(text: &str, head: &str) -> Vec<String> {
+    let body = &text[text.find(head).expect("the struct") + head.len()..];
+    let body = &body[..body.find("\n}").expect("its end")];
+    let field = |line: &str| match line.trim().strip_prefix("pub ") {
+        Some(rust) => {
+            let (name, of) = rust.trim_end_matches(',').split_once(": ")?;
+            Some(format!("{of} {name}"))
+        }
+        None => Some(line.trim().strip_suffix(';')?.to_owned()),
+    };
+    body.lines().filter_map(field).collect()
+}
+
 #[test]
-fn c_and_rust_have_the_facts_in_one_order() {
+fn c_and_rust_have_one_layout() {
     let bench = Bench::new();
     specc::generate(&project_specs(), &bench.out(), None).expect("the project's specs are right");
-    let fields = |text: &str, from: &str, prefix: &str, suffix: char| -> Vec<String> {
-        let body = &text[text.find(from).expect("the struct")..];
-        let body = &body[..body.find("\n}").expect("its end")];
-        let lines = body.lines().filter_map(|l| l.trim().strip_prefix(prefix));
-        lines
-            .map(|l| l.split([':', suffix]).next().unwrap_or_default().to_owned())
-            .collect()
-    };
-    let rust = fields(&bench.rust(), "pub struct Facts {", "pub ", ':');
-    let c = fields(
-        &bench.read("out/synthjit_specs.h"),
-        "struct synthjit_facts {",
-        "u64 ",
-        ';',
-    );
-    assert!(rust.len() > 30, "{rust:?}");
-    assert_eq!(rust[1..], c[..], "the first Rust line is the struct's own");
+    let (rust, header) = (bench.rust(), bench.read("out/synthjit_specs.h"));
+    for (of, name, least) in [
+        ("Facts", "facts", 30),
+        ("Target", "target", 9),
+        ("Arrays", "arrays", 7),
+    ] {
+        let rust = fields(
+            &rust,
+            &format!("#[repr(C)]\n#[derive(Clone, Copy, Debug, Default)]\npub struct {of} {{"),
+        );
+        let c = fields(&header, &format!("struct synthjit_{name} {{"));
+        assert!(rust.len() >= least, "{rust:?}");
+        assert_eq!(rust, c, "{of}");
+    }
+}
+
+/// A fact is the same by its name, by its place, and in the field.
+#[test]
+fn facts_of_the_machine_by_place() {
+    let bench = Bench::new();
+    bench.generate();
+    let checks = r#"
+const fn is(mut target: Target, at: usize, value: u64) -> Target {
+    target.set(at, value);
+    assert!(target.get(at) == value && target.get(at + 1) == 0);
+    target
+}
+
+const _: () = {
+    let nothing = Target { fast: false, door: 0, word: 0 };
+    assert!(is(nothing, 0, 1).fast && !is(nothing, 0, 0).fast);
+    assert!(is(nothing, 1, 7).door == 7 && is(nothing, 2, 1 << 63).word == 1 << 63);
+    assert!(matches!(Target::NAMES[0].as_bytes(), b"fast") && matches!(Target::NAMES[2].as_bytes(), b"word"));
+    assert!(is(nothing, 3, 0).get(3) == 0);
+};
+"#;
+    compiles(&format!("{}{checks}", bench.rust()), bench.dir.path());
 }
 
 #[test]

@@ -642,8 +642,104 @@ fn mirrors() {
 }
 
 #[test]
+fn facts_of_the_machine() {
+    let wrong = |old: &str, new: &str, key: &str, reason: &str| {
+        expect("target.toml", old, new, key, reason);
+    };
+    wrong(
+        "type = \"bool\"",
+        "type = \"u32\"",
+        "fact[0].type",
+        "unknown variant `u32`",
+    );
+    wrong("type = \"bool\"", "", "fact[0]", "missing field `type`");
+    wrong(
+        "symbol = \"thing_word\"",
+        "symbl = \"thing_word\"",
+        "fact[2].symbl",
+        "unknown field `symbl`",
+    );
+    wrong("c = \"thing_counts\"", "", "array[0]", "missing field `c`");
+    wrong("doc = \"The machine.\"", "doc = \"\"", "doc", "is empty");
+    wrong(
+        "name = \"fast\"",
+        "name = \"Fast\"",
+        "fact.Fast.name",
+        "is no field name",
+    );
+    wrong(
+        "name = \"counts\"",
+        "name = \"type\"",
+        "array.type.name",
+        "is no field name",
+    );
+    wrong(
+        "name = \"word\"",
+        "name = \"door\"",
+        "fact.door.name",
+        "is there twice",
+    );
+    let twice = "[[array]]\nname = \"counts\"\nc = \"x\"\ndoc = \"x\"\n\n[[array]]";
+    wrong("[[array]]", twice, "array.counts.name", "is there twice");
+    wrong(
+        "doc = \"It is fast.\"",
+        "doc = \" \"",
+        "fact.fast.doc",
+        "is empty",
+    );
+    wrong(
+        "doc = \"64 bits for each slot.\"",
+        "doc = \"\"",
+        "array.counts.doc",
+        "is empty",
+    );
+}
+
+#[test]
+fn a_fact_of_the_machine_has_one_source() {
+    let wrong = |old: &str, new: &str, key: &str, reason: &str| {
+        expect("target.toml", old, new, key, reason);
+    };
+    let both = "exactly one of `c` and `symbol`";
+    let two = "symbol = \"thing_word\"\nc = \"0\"";
+    wrong("symbol = \"thing_word\"", two, "fact.word.c", both);
+    wrong("c = \"thing_door\"", "", "fact.door.c", both);
+    wrong("c = \"thing_door\"", "c = \" \"", "fact.door.c", "is empty");
+    wrong(
+        "symbol = \"thing_word\"",
+        "symbol = \"\"",
+        "fact.word.symbol",
+        "is empty",
+    );
+    wrong(
+        "c = \"boot_cpu_has(X86_FEATURE_FAST)\"",
+        "symbol = \"thing_fast\"",
+        "fact.fast.symbol",
+        "is an address, not yes or no",
+    );
+    wrong(
+        "c = \"thing_counts\"",
+        "c = \"\"",
+        "array.counts.c",
+        "is empty",
+    );
+}
+
+/// Both are lines of one listing.
+#[test]
+fn a_fact_of_the_machine_with_the_name_of_a_value() {
+    expect(
+        "target.toml",
+        "name = \"word\"",
+        "name = \"thing_fops\"",
+        "fact.thing_fops.name",
+        "is the name of a value in push.toml",
+    );
+}
+
+#[test]
 fn files_that_every_folder_has() {
-    for name in ["reasons.toml", "arena.toml"] {
+    for name in ["reasons.toml", "arena.toml", "target.toml"] {
         let bench = Bench::new();
         std::fs::remove_file(bench.specs().join(name)).expect("it is there");
         let shown = specc::Set::load(&bench.specs())

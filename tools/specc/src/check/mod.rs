@@ -2,6 +2,7 @@
 
 mod common;
 mod spec;
+mod target;
 
 use crate::error::Fault;
 use crate::load::Set;
@@ -21,6 +22,7 @@ pub fn check(set: &Set) -> Vec<Fault> {
     let mut faults = Vec::new();
     common::reasons(set, &mut faults);
     common::arena(set, &mut faults);
+    target::judge(set, &mut faults);
     for spec in &set.specs {
         spec::judge(set, spec, &mut faults);
     }

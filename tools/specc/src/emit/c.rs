@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{facts, one_line, NOTE};
 use crate::load::Set;
-use crate::schema::{KeyState, Spec, Value};
+use crate::schema::{FactType, KeyState, Spec, Value};
 use crate::source::Verdicts;
 
 /// The text of `synthjit_specs.h`. The layout part may be included from assembly.
@@ -56,6 +56,7 @@ pub fn header(set: &Set) -> String {
         );
     }
     out += "};\n\n";
+    target_structs(&mut out, set);
     out += "/* A fact which is the address of a kernel symbol that modules cannot link to. */\n\
             struct synthjit_symbol_fact {\n\tconst char *symbol;\n\tu32 offset; /* in struct synthjit_facts */\n};\n\
             extern const struct synthjit_symbol_fact synthjit_symbol_facts[];\n\
@@ -96,11 +97,15 @@ pub fn filler(set: &Set, verdicts: &Verdicts) -> String {
             .any(|s| s.value.iter().any(|v| v.name == value.name))
     };
     let mut out = format!("// SPDX-License-Identifier: GPL-2.0\n/* {NOTE} */\n\n");
-    let headers: BTreeSet<&String> = usable.iter().flat_map(|s| &s.include).collect();
+    let headers: BTreeSet<&String> = usable
+        .iter()
+        .flat_map(|s| &s.include)
+        .chain(&set.target.include)
+        .collect();
     for header in headers {
         let _ = writeln!(out, "#include <{header}>");
     }
-    out += "#include <linux/build_bug.h>\n#include <linux/stddef.h>\n#include <linux/version.h>\n\n#include \"synthjit_specs.h\"\n\n";
+    out += "#include <linux/build_bug.h>\n#include <linux/stddef.h>\n#include <linux/version.h>\n\n#include \"glue.h\"\n\n";
     for spec in &usable {
         for condition in &spec.asserts {
             let text = format!("{}: {}", spec.name, condition);
@@ -139,9 +144,67 @@ pub fn filler(set: &Set, verdicts: &Verdicts) -> String {
         out += "\t{ NULL, 0 },\n";
     }
     let _ = writeln!(out, "}};\nconst u32 synthjit_symbol_facts_len = {count};\n");
+    fill_target(set, &mut out);
     watched_functions(set, &mut out);
     reviewed_keys(set, &mut out);
     out
+}
+
+fn target_structs(out: &mut String, set: &Set) {
+    let field = |out: &mut String, of: &str, name: &str, doc: &str| {
+        let _ = writeln!(out, "\t/* {} */\n\t{of} {name};", comment(doc));
+    };
+    let _ = writeln!(
+        out,
+        "/* {} Same layout as Target in specs.rs. */\nstruct synthjit_target {{",
+        comment(&set.target.doc)
+    );
+    for fact in &set.target.fact {
+        let of = match fact.of {
+            FactType::Bool => "bool",
+            FactType::Address => "u64",
+        };
+        field(out, of, &fact.name, &fact.doc);
+    }
+    *out += "};\n\n/* Addresses of the module's own arrays. Same layout as Arrays in specs.rs. */\nstruct synthjit_arrays {\n";
+    for array in &set.target.array {
+        field(out, "u64", &array.name, &array.doc);
+    }
+    *out += "};\n\n\
+             /* Fills all of it, once the platform was found good. Returns NULL, or the kernel symbol that is missing. */\n\
+             const char *synthjit_fill_target(struct synthjit_target *t);\n\
+             void synthjit_fill_arrays(struct synthjit_arrays *a);\n\n";
+}
+
+fn fill_target(set: &Set, out: &mut String) {
+    *out += "const char *synthjit_fill_target(struct synthjit_target *t)\n{\n";
+    for fact in &set.target.fact {
+        let name = &fact.name;
+        if let Some(c) = &fact.c {
+            let cast = match fact.of {
+                FactType::Bool => "bool",
+                FactType::Address => "unsigned long",
+            };
+            let _ = writeln!(out, "\tt->{name} = ({cast})({});", one_line(c));
+        }
+        if let Some(symbol) = &fact.symbol {
+            let symbol = c_string(symbol);
+            let _ = writeln!(
+                out,
+                "\tt->{name} = synthjit_symbol({symbol});\n\tif (!t->{name})\n\t\treturn {symbol};"
+            );
+        }
+    }
+    *out += "\treturn NULL;\n}\n\nvoid synthjit_fill_arrays(struct synthjit_arrays *a)\n{\n";
+    for array in &set.target.array {
+        let _ = writeln!(
+            out,
+            "\ta->{} = (unsigned long)({});",
+            array.name,
+            one_line(&array.c)
+        );
+    }
+    *out += "}\n\n";
 }
 
 /// Each function once; one that some spec cannot do without is not optional.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{facts, one_line, NOTE};
 use crate::load::Set;
-use crate::schema::{Bail, From, Kept, Kind, Reason, ReasonKind, Spec, Value};
+use crate::schema::{Bail, FactType, From, Kept, Kind, Reason, ReasonKind, Spec, Value};
 use crate::source::{MirrorState, Verdicts};
 
 /// The text of `specs.rs`.
@@ -16,6 +16,7 @@ pub fn rust(set: &Set, verdicts: &Verdicts, release: &str) -> String {
     );
     out += TYPES;
     facts_struct(&mut out, set);
+    target_structs(&mut out, set);
     layout(&mut out, set);
     reasons(&mut out, &set.reasons.reason);
     bails(&mut out, &super::bails(set));
@@ -42,26 +43,101 @@ fn strings(items: &[String]) -> String {
     )
 }
 
-fn field(out: &mut String, value: &Value) {
-    let _ = writeln!(out, "    /// {}", one_line(&value.doc));
-    let _ = writeln!(out, "    pub {}: u64,", value.name);
+/// A field of a generated struct.
+struct Field<'a> {
+    name: &'a str,
+    of: FactType,
+    doc: &'a str,
+}
+
+impl<'a> Field<'a> {
+    fn of_value(value: &'a Value) -> Self {
+        Self::address(&value.name, &value.doc)
+    }
+
+    fn address(name: &'a str, doc: &'a str) -> Self {
+        let of = FactType::Address;
+        Self { name, of, doc }
+    }
+
+    fn write(&self, out: &mut String) {
+        let of = match self.of {
+            FactType::Bool => "bool",
+            FactType::Address => "u64",
+        };
+        let _ = writeln!(out, "    /// {}", one_line(self.doc));
+        let _ = writeln!(out, "    pub {}: {of},", self.name);
+    }
 }
 
 fn facts_struct(out: &mut String, set: &Set) {
-    *out += "/// All that is known about the kernel once the module is loaded. Same layout as `struct synthjit_facts`.\n\
-             #[repr(C)]\n#[derive(Clone, Copy, Debug, Default)]\npub struct Facts {\n";
-    for value in facts(set) {
-        field(out, value);
-    }
-    *out += "}\n\n#[allow(dead_code)]\nimpl Facts {\n    /// Name of each, in order.\n    pub const NAMES: &'static [&'static str] = &[";
-    *out += &list(facts(set).iter().map(|v| format!("{:?}", v.name)));
-    *out += "];\n\n    /// The one at this place of [`Facts::NAMES`].\n    pub const fn get(&self, at: usize) -> u64 {\n        match at {\n";
-    for (at, value) in facts(set).iter().enumerate() {
-        let _ = writeln!(out, "            {at} => self.{},", value.name);
+    let all = facts(set);
+    let fields: Vec<Field<'_>> = all.into_iter().map(Field::of_value).collect();
+    let doc = "All that is known about the kernel once the module is loaded. Same layout as `struct synthjit_facts`.";
+    shared_struct(out, doc, "Facts", &fields);
+    by_place(out, "Facts", &fields);
+}
+
+fn target_structs(out: &mut String, set: &Set) {
+    let facts = set.target.fact.iter().map(|f| Field {
+        name: &f.name,
+        of: f.of,
+        doc: &f.doc,
+    });
+    let facts: Vec<Field<'_>> = facts.collect();
+    let doc = format!(
+        "{} Same layout as `struct synthjit_target`.",
+        one_line(&set.target.doc)
+    );
+    shared_struct(out, &doc, "Target", &facts);
+    by_place(out, "Target", &facts);
+    let switches = facts.iter().enumerate();
+    let switches = switches.filter(|(_, f)| f.of == FactType::Bool);
+    let _ = writeln!(
+        out,
+        "#[allow(dead_code)]\nimpl Target {{\n    \
+         /// Places in [`Target::NAMES`] of those that are yes or no: they say how code is made and are not baked in.\n    \
+         pub const SWITCHES: &'static [usize] = &[{}];\n}}\n",
+        list(switches.map(|(at, _)| at.to_string()))
+    );
+    let arrays = set.target.array.iter();
+    let arrays: Vec<Field<'_>> = arrays.map(|a| Field::address(&a.name, &a.doc)).collect();
+    let doc = "Addresses of the module's own arrays. Same layout as `struct synthjit_arrays`.";
+    shared_struct(out, doc, "Arrays", &arrays);
+}
+
+/// A struct which C code fills.
+fn shared_struct(out: &mut String, doc: &str, name: &str, fields: &[Field<'_>]) {
+    let _ = writeln!(
+        out,
+        "/// {doc}\n#[repr(C)]\n#[derive(Clone, Copy, Debug, Default)]\npub struct {name} {{"
+    );
+    fields.iter().for_each(|field| field.write(out));
+    *out += "}\n\n";
+}
+
+/// Access to the fields of struct `of` by number, and their names.
+fn by_place(out: &mut String, of: &str, fields: &[Field<'_>]) {
+    let _ = write!(
+        out,
+        "#[allow(dead_code)]\nimpl {of} {{\n    /// Name of each, in order.\n    pub const NAMES: &'static [&'static str] = &[{}];\n\n    \
+         /// The one at this place of [`{of}::NAMES`].\n    pub const fn get(&self, at: usize) -> u64 {{\n        match at {{\n",
+        list(fields.iter().map(|f| format!("{:?}", f.name)))
+    );
+    for (at, Field { name, of, .. }) in fields.iter().enumerate() {
+        let cast = match of {
+            FactType::Bool => " as u64",
+            FactType::Address => "",
+        };
+        let _ = writeln!(out, "            {at} => self.{name}{cast},");
     }
     *out += "            _ => 0,\n        }\n    }\n\n    /// Changes the one at this place.\n    pub const fn set(&mut self, at: usize, value: u64) {\n        match at {\n";
-    for (at, value) in facts(set).iter().enumerate() {
-        let _ = writeln!(out, "            {at} => self.{} = value,", value.name);
+    for (at, Field { name, of, .. }) in fields.iter().enumerate() {
+        let test = match of {
+            FactType::Bool => " != 0",
+            FactType::Address => "",
+        };
+        let _ = writeln!(out, "            {at} => self.{name} = value{test},");
     }
     *out += "            _ => {}\n        }\n    }\n}\n\n";
 }
@@ -261,7 +337,9 @@ fn module(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
     let mut body = String::new();
     body += "/// What the path bakes in that is known once the module is loaded.\n\
              #[derive(Clone, Copy, Debug, Default)]\npub struct Known {\n";
-    known.iter().for_each(|v| field(&mut body, v));
+    known
+        .iter()
+        .for_each(|v| Field::of_value(v).write(&mut body));
     body += "}\n\nimpl Known {\n    /// Picks this spec's values.\n    pub const fn new(f: &super::Facts) -> Self {\n";
     body += "        let _ = f;\n        Self {\n";
     for value in &known {
@@ -272,7 +350,7 @@ fn module(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
     values
         .iter()
         .filter(|v| v.from == Some(From::Synthesis))
-        .for_each(|v| field(&mut body, v));
+        .for_each(|v| Field::of_value(v).write(&mut body));
     body += "}\n\n";
     info(&mut body, set, verdicts, spec);
     for line in body.lines() {

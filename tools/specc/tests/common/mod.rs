@@ -38,6 +38,34 @@ text = "there is no path for this"
 cure = "none"
 "#;
 
+pub const TARGET: &str = r#"
+doc = "The machine."
+include = ["asm/cpufeature.h"]
+
+[[fact]]
+name = "fast"
+type = "bool"
+c = "boot_cpu_has(X86_FEATURE_FAST)"
+doc = "It is fast."
+
+[[fact]]
+name = "door"
+type = "address"
+c = "thing_door"
+doc = "Where it enters."
+
+[[fact]]
+name = "word"
+type = "address"
+symbol = "thing_word"
+doc = "A word of the kernel."
+
+[[array]]
+name = "counts"
+c = "thing_counts"
+doc = "64 bits for each slot."
+"#;
+
 pub const GROUND: &str = r#"
 name = "ground"
 kind = "ground"
@@ -146,6 +174,7 @@ impl Bench {
         bench.write("kernel/fs/thing.c", THING_C);
         bench.write("specs/arena.toml", ARENA);
         bench.write("specs/reasons.toml", REASONS);
+        bench.write("specs/target.toml", TARGET);
         bench.write("specs/ground.toml", &with_prints(GROUND));
         bench.write("specs/push.toml", &with_prints(PUSH));
         bench
