@@ -6,6 +6,7 @@
 //! record, whose key is 0. A record is printed under [`STATE`], so all of it is of one moment.
 
 use crate::engine::specs::{Facts, Kept, SpecInfo};
+use crate::engine::target::Target;
 use crate::glue::c;
 use crate::state::{Exited, Path, Process, State, STATE};
 use crate::sysfs::path_specs;
@@ -94,7 +95,7 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     let Some(machine) = state.code.machine.as_ref() else {
         return Ok(());
     };
-    let (i, g) = (&path.instance, &machine.target);
+    let (i, target) = (&path.instance, &machine.target);
     let (tgid, fd, call) = (p.tgid, path.fd, path.call.name());
     let mut line = |name: &str, value: u64| writeln!(w, "{tgid} {fd}.{call} {name} {value:#x}");
     line("base", machine.address(path.code.slot))?;
@@ -110,17 +111,11 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     line("report_bails", i.report_bails.into())?;
     line("stubs", i.bails.map_or(0, |counts| counts.stubs))?;
     line("bail_counters", i.bails.map_or(0, |c| c.counters))?;
-    line("smap", g.smap.into())?;
-    line("ibt", g.ibt.into())?;
-    line("verw", g.verw.into())?;
-    line("erms", g.erms.into())?;
-    line("stock_entry", g.stock_entry)?;
-    line("tail_thunk", g.tail_thunk)?;
-    line("miss_thunk", g.miss_thunk)?;
-    line("bail_thunk", g.bail_thunk)?;
-    line("verw_sel", g.verw_sel)?;
-    let facts = Facts::NAMES.iter().enumerate();
-    facts
-        .map(|(at, name)| (name, machine.facts.get(at)))
+    let of_machine = Target::NAMES.iter().enumerate();
+    let of_machine = of_machine.map(|(at, name)| (name, target.get(at)));
+    let of_kernel = Facts::NAMES.iter().enumerate();
+    let of_kernel = of_kernel.map(|(at, name)| (name, machine.facts.get(at)));
+    of_machine
+        .chain(of_kernel)
         .try_for_each(|(name, value)| line(name, value))
 }

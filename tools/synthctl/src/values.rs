@@ -23,16 +23,8 @@ pub struct Made {
     pub ops: OpLog,
 }
 
-/// What of the values says how code is made, not what is baked in.
-const SWITCHES: &[&str] = &[
-    "base",
-    "entry",
-    "smap",
-    "ibt",
-    "verw",
-    "erms",
-    "report_bails",
-];
+/// What of the path's own values says how code is made, not what is baked in; for the machine's see [`Target::SWITCHES`].
+const SWITCHES: &[&str] = &["base", "entry", "report_bails"];
 
 impl Values {
     /// Those of the path `FD.CALL` of a process.
@@ -72,10 +64,11 @@ impl Values {
 
     /// Names of what can be baked in.
     pub fn baked(&self) -> impl Iterator<Item = &str> {
+        let of_machine = |name: &str| Target::SWITCHES.iter().any(|at| Target::NAMES[*at] == name);
         self.0
             .keys()
             .map(String::as_str)
-            .filter(|name| !SWITCHES.contains(name))
+            .filter(move |name| !SWITCHES.contains(name) && !of_machine(name))
     }
 
     /// Where it counts why it gives calls back, if it does. `None` if a value is missing.
@@ -86,22 +79,14 @@ impl Values {
 
     /// Makes the path as the module did. `None` if a value is missing or does not fit its instruction.
     pub fn make(&self, kind: PathKind) -> Option<Made> {
-        let is = |name: &str| self.get(name).map(|value| value != 0);
         let mut facts = Facts::default();
         for (at, name) in Facts::NAMES.iter().enumerate() {
             facts.set(at, self.get(name)?);
         }
-        let target = Target {
-            smap: is("smap")?,
-            ibt: is("ibt")?,
-            verw: is("verw")?,
-            erms: is("erms")?,
-            stock_entry: self.get("stock_entry")?,
-            tail_thunk: self.get("tail_thunk")?,
-            miss_thunk: self.get("miss_thunk")?,
-            bail_thunk: self.get("bail_thunk")?,
-            verw_sel: self.get("verw_sel")?,
-        };
+        let mut target = Target::default();
+        for (at, name) in Target::NAMES.iter().enumerate() {
+            target.set(at, self.get(name)?);
+        }
         let instance = Instance {
             fd: u32::try_from(self.get("fd")?).ok()?,
             task: self.get("task")?,
@@ -109,7 +94,7 @@ impl Values {
             files: self.get("files")?,
             file_mode: u32::try_from(self.get("file_mode")?).ok()?,
             counts: Counts(self.get("counts")?),
-            report_bails: is("report_bails")?,
+            report_bails: self.get("report_bails")? != 0,
             bails: self.counts()?,
             memory: Memory {
                 changes: self.get("memory_changes")?,
