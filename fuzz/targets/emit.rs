@@ -8,12 +8,12 @@ use synthjit_engine::dispatch::{self, Entry, VectorPlan};
 use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::target::Target;
 use synthjit_engine::template::{Instance, PathKind};
-use synthjit_fuzz::facts::{facts, instance, target, PATH_BASE, VECTOR_BASE};
+use synthjit_fuzz::facts::{facts, instance, target_with, PATH_BASE, VECTOR_BASE};
 use synthjit_fuzz::lawful;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    cpu: [bool; 4],
+    cpu: [bool; Target::SWITCHES.len()],
     /// Facts that are otherwise, by number.
     facts: Vec<(u8, u64)>,
     instance: Option<(u32, u64, u64, u64, u32, bool)>,
@@ -73,14 +73,8 @@ fuzz_target!(|input: Input| {
         Some(_) => VECTOR_BASE,
         None => PATH_BASE + u64::from(input.slot) * layout::PATH_SLOT as u64,
     };
-    let [smap, ibt, verw, erms] = input.cpu;
-    let mut target = Target {
-        smap,
-        ibt,
-        verw,
-        erms,
-        ..target()
-    };
+    let switches = input.cpu.iter().rev();
+    let mut target = target_with(switches.fold(0, |bits, on| bits << 1 | u32::from(*on)));
     let mut counts = instance().counts;
     if let Some(distances) = input.thunks {
         let places = distances.map(|d| outside(base, d, layout::PATH_SLOT));

@@ -9,18 +9,13 @@ use synthjit_engine::template::{self, Instance, PathKind};
 
 use crate::disasm::reachable;
 use crate::facts::{
-    facts, facts_of, instance, target, Form, BUDGET, COUNTERS, COUNTS, PATH_BASE, VECTOR_BASE,
+    facts, facts_of, instance, target, target_with, Form, BUDGET, COUNTERS, COUNTS, PATH_BASE,
+    SWITCHES, VECTOR_BASE,
 };
 use crate::lawful;
 
 fn machines() -> impl Strategy<Value = Target> {
-    any::<[bool; 4]>().prop_map(|[smap, ibt, verw, erms]| Target {
-        smap,
-        ibt,
-        verw,
-        erms,
-        ..target()
-    })
+    (0..1u32 << SWITCHES).prop_map(target_with)
 }
 
 fn instances() -> impl Strategy<Value = Instance> {

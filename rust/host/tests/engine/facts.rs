@@ -141,15 +141,26 @@ fn common() -> Facts {
 pub fn target() -> Target {
     Target {
         smap: true,
-        ibt: false,
-        verw: false,
         erms: true,
         stock_entry: 0xffff_ffff_8200_0080,
         tail_thunk: 0xffff_ffff_c03f_0000,
         miss_thunk: 0xffff_ffff_c03f_0100,
         bail_thunk: 0xffff_ffff_c03f_0200,
         verw_sel: 0xffff_ffff_8200_0f00,
+        ..Target::default()
     }
+}
+
+/// One bit for each switch of the machine.
+pub const SWITCHES: u32 = Target::SWITCHES.len() as u32;
+
+/// The machine with its switches in these positions, the first in the lowest bit.
+pub fn target_with(switches: u32) -> Target {
+    let mut target = target();
+    for (bit, at) in Target::SWITCHES.iter().enumerate() {
+        target.set(*at, u64::from(switches >> bit & 1));
+    }
+    target
 }
 
 /// The process and its descriptor.
@@ -177,12 +188,11 @@ pub fn symbol(address: u64) -> Option<&'static str> {
     if let Some(bail) = Bail::ALL.get((counter / 8) as usize) {
         return (counter % 8 == 0).then(|| bail.name());
     }
-    let names = [
-        (target.stock_entry, "stock_entry"),
-        (target.tail_thunk, "tail_thunk"),
-        (target.miss_thunk, "miss_thunk"),
-        (target.bail_thunk, "bail_thunk"),
-        (target.verw_sel, "verw_sel"),
+    let of_machine = Target::NAMES.iter().enumerate();
+    let of_machine = of_machine
+        .filter(|(at, _)| !Target::SWITCHES.contains(at) && target.get(*at) != 0)
+        .map(|(at, name)| (target.get(at), *name));
+    let others = [
         (CHANGES, "mm_lock_seq"),
         (MEMORY, "memory.seen"),
         (MEMORY + 4, "memory.unsuited"),
@@ -200,10 +210,10 @@ pub fn symbol(address: u64) -> Option<&'static str> {
         (facts.anon_pipe_buf_ops, "anon_pipe_buf_ops"),
         (facts.pipe_fsnotify, "pipe_fsnotify"),
     ];
-    names
-        .iter()
+    of_machine
+        .chain(others)
         .find(|(a, _)| *a == address)
-        .map(|(_, name)| *name)
+        .map(|(_, name)| name)
 }
 
 /// Where the examples count why calls are given back.

@@ -210,14 +210,11 @@ fn difference(old: &str, new: &str) -> String {
 }
 
 fn describe(target: &Target) -> String {
-    let has = |is: bool, name: &'static str| if is { name } else { "-" };
-    format!(
-        "; CPU: {} {} {} {}\n",
-        has(target.smap, "smap"),
-        has(target.ibt, "ibt"),
-        has(target.verw, "verw"),
-        has(target.erms, "erms")
-    )
+    let switches = Target::SWITCHES.iter().map(|at| match target.get(*at) {
+        0 => "-",
+        _ => Target::NAMES[*at],
+    });
+    format!("; CPU: {}\n", switches.collect::<Vec<_>>().join(" "))
 }
 
 fn path(kind: PathKind, form: Form, target: &Target, instance: &Instance) -> Slot {

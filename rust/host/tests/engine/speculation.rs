@@ -15,8 +15,8 @@ use synthjit_engine::template::{Instance, PathKind};
 
 use crate::disasm::reachable;
 use crate::facts::{
-    facts, facts_of, instance, spacious_facts_of, target, Form, BUDGET, COUNTERS, PATH_BASE,
-    VECTOR_BASE,
+    facts, facts_of, instance, spacious_facts_of, target_with, Form, BUDGET, COUNTERS, PATH_BASE,
+    SWITCHES, VECTOR_BASE,
 };
 use crate::lawful::image;
 
@@ -219,13 +219,7 @@ fn follow(code: &BTreeMap<u64, Instruction>, entry: u64, base: u64) -> Result<()
 
 /// Every combination of what the engine is told about the CPU.
 fn machines() -> impl Iterator<Item = Target> {
-    (0..16u8).map(|bits| Target {
-        smap: bits & 1 != 0,
-        ibt: bits & 2 != 0,
-        verw: bits & 4 != 0,
-        erms: bits & 8 != 0,
-        ..target()
-    })
+    (0..1 << SWITCHES).map(target_with)
 }
 
 /// Every path on every kernel, for small and for large numbers: its bytes, those of its stubs behind them, and its entry.
