@@ -4,6 +4,8 @@ use crate::recorded::{attached, Recorded};
 use synthctl::listing::{list, Line, Unlike};
 use synthctl::module::{lines_about, Module};
 use synthctl::values::Values;
+use synthjit_engine::specs::Facts;
+use synthjit_engine::target::Target;
 use synthjit_engine::template::PathKind;
 
 /// The recorded paths: kind, values, code.
@@ -46,7 +48,31 @@ fn texts(lines: &[Line]) -> Vec<String> {
 const PROCESSES: &str = "/sys/kernel/synthjit/processes/";
 const VALUES: &str = "/sys/kernel/debug/synthjit/values";
 
-/// The recording with the code that the engine makes today of its values. The kernel's own bytes are held against them by the guest
+/// The listing `values` with zero for each fact that the engine asks for today and a recorded path lacks.
+fn completed(listing: &str) -> String {
+    // PID PATH NAME NUMBER
+    let path = |line: &str| line.rsplitn(3, ' ').nth(2).expect("a path").to_owned();
+    let name = |line: &str| line.rsplitn(3, ' ').nth(1).expect("a name").to_owned();
+    let lines: Vec<&str> = listing.lines().collect();
+    let mut text = String::new();
+    for recorded in lines.chunk_by(|a, b| path(a) == path(b)) {
+        let path = path(recorded[0]);
+        let lacks = |fact: &&&str| recorded.iter().all(|line| name(line) != **fact);
+        let facts = Target::NAMES.iter().chain(Facts::NAMES);
+        let missing = facts.filter(lacks).map(|fact| format!("{path} {fact} 0x0"));
+        for line in recorded
+            .iter()
+            .map(|line| (*line).to_owned())
+            .chain(missing)
+        {
+            text += &line;
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The recording with all facts, and with the code that the engine makes today of its values. The kernel's own bytes are held against them by the guest
 /// test `synthctl.disasm_names_everything`.
 fn with_code_of_today(recorded: &str) -> String {
     let parts: Vec<(&str, &str)> = recorded
@@ -54,7 +80,7 @@ fn with_code_of_today(recorded: &str) -> String {
         .filter_map(|part| part.split_once('\n'))
         .collect();
     let of = |name: &str| parts.iter().find(|part| part.0 == name).expect("a file").1;
-    let listing = of(VALUES);
+    let listing = &completed(of(VALUES));
     let made = |pid: &str, path: &str| {
         let spec = of(&format!("{PROCESSES}{pid}/fds/{path}/spec")).trim();
         let kind = PathKind::ALL.into_iter().find(|k| k.spec().name == spec);
@@ -85,7 +111,7 @@ fn with_code_of_today(recorded: &str) -> String {
                     }
                     _ => format!("{line}\n"),
                 };
-                body.lines().map(line).collect()
+                listing.lines().map(line).collect()
             }
             _ => (*body).to_owned(),
         };
