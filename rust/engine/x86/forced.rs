@@ -35,7 +35,7 @@ const NOT_CANONICAL: u64 = 1 << 63;
 /// The lower end of a hole that is there with four and with five levels of page tables (`Documentation/arch/x86/x86_64/mm.rst`).
 const NOT_MAPPED: u64 = 0xffff_fc00_0000_0000;
 
-/// The counts that `tests/guest/src/tests/recover.rs` uses.
+/// The counts that `tests/guest/src/tests/faults/recover.rs` uses.
 const COUNTS: [(u64, Place, Kind); 5] = [
     (4001, Place::BeforeLock, Kind::InvalidOpcode),
     (4002, Place::BeforeLock, Kind::Breakpoint),

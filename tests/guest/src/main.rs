@@ -80,8 +80,8 @@ fn main() {
         Command::Workload { attach } => tests::tools::stream::main(&attach, tests::tools::WARM),
         Command::Programs(args) => programs::main(&args),
         Command::Tutorial => tutorial::main(),
-        Command::Echoes { rounds } => tests::synthctl::echoes(rounds),
-        Command::ExecProbe { mode, r, w } => tests::exec_probe::main(&mode, r, w),
+        Command::Echoes { rounds } => tests::abi::synthctl::echoes(rounds),
+        Command::ExecProbe { mode, r, w } => tests::support::exec_probe::main(&mode, r, w),
     };
     std::process::exit(code);
 }

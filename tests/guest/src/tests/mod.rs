@@ -1,58 +1,21 @@
 //! KTAP tests. Each runs in a process of its own with a time limit; what it leaves behind is cleaned up before the next.
 
-pub mod lab;
-
-mod abi;
-mod abi_effect;
-mod account;
-mod bail;
-mod bail_buffers;
-mod bail_ends;
-mod bail_why;
-mod bounds;
-mod calls;
-mod diff;
-pub mod exec_probe;
-mod fast;
-mod fault;
+pub mod abi;
+mod exits;
+mod faults;
 mod hosts;
-mod left_out;
-mod lengths;
-mod memory;
-mod module;
-mod names;
-mod perf;
-mod probes;
-mod recover;
-mod refused;
-mod regs;
-mod rights;
-mod seccomp;
-mod share;
-mod signals;
-mod starved;
-mod step;
-mod switch;
-pub mod synthctl;
-mod tail;
-mod task;
-mod task_life;
-mod told;
+mod lifecycle;
+mod observers;
+mod paths;
+pub mod support;
+mod testers;
 pub mod tools;
-mod torture;
-mod trace;
-mod tracefs;
-mod tracepoints;
-mod unseen;
-mod unstopped;
-mod watch;
-mod wx;
 
 use crate::ktap::{Outcome, Report};
 use crate::proc::{self, Ended, Kid, Notes};
 use crate::{sys, sysfs};
-use lab::{Lab, Res, Stop};
 use std::time::{Duration, Instant};
+use support::lab::{Lab, Res, Stop};
 
 /// One test.
 pub struct Test {
@@ -79,45 +42,45 @@ macro_rules! area {
 /// All areas. `watch` comes last: an inotify mark on a pipe leaves the pipe file system marked until reboot, and every pipe of the
 /// machine stays on the stock path from then on, rightly.
 const AREAS: &[&[Test]] = &[
-    fast::TESTS,
-    bail::TESTS,
-    bail_ends::TESTS,
-    bail_buffers::TESTS,
-    bail_why::TESTS,
-    memory::TESTS,
-    bounds::TESTS,
-    fault::TESTS,
-    calls::TESTS,
-    regs::TESTS,
-    account::TESTS,
-    switch::TESTS,
-    signals::TESTS,
-    task::TESTS,
-    task_life::TESTS,
-    share::TESTS,
-    step::TESTS,
-    trace::TESTS,
-    seccomp::TESTS,
-    tracefs::TESTS,
-    tracepoints::TESTS,
-    told::TESTS,
-    names::TESTS,
-    abi::TESTS,
-    abi_effect::TESTS,
-    lengths::TESTS,
-    rights::TESTS,
-    unstopped::TESTS,
-    module::TESTS,
-    diff::TESTS,
-    torture::TESTS,
-    starved::TESTS,
-    unseen::PASSED,
-    unseen::TRACED,
-    unseen::EARLY,
-    unseen::RESTARTABLE,
-    unseen::DENIED,
-    unseen::SWITCHED,
-    watch::TESTS,
+    paths::fast::TESTS,
+    exits::bail::TESTS,
+    exits::ends::TESTS,
+    exits::buffers::TESTS,
+    exits::why::TESTS,
+    paths::memory::TESTS,
+    lifecycle::bounds::TESTS,
+    exits::fault::TESTS,
+    paths::calls::TESTS,
+    paths::regs::TESTS,
+    paths::account::TESTS,
+    lifecycle::switch::TESTS,
+    paths::signals::TESTS,
+    lifecycle::task::TESTS,
+    lifecycle::task_life::TESTS,
+    paths::share::TESTS,
+    observers::step::TESTS,
+    observers::ptrace::TESTS,
+    observers::seccomp::TESTS,
+    observers::tracefs::TESTS,
+    observers::tracepoints::TESTS,
+    observers::told::TESTS,
+    observers::names::TESTS,
+    abi::files::TESTS,
+    abi::effect::TESTS,
+    abi::lengths::TESTS,
+    abi::rights::TESTS,
+    lifecycle::unstopped::TESTS,
+    lifecycle::module::TESTS,
+    testers::diff::TESTS,
+    testers::torture::TESTS,
+    lifecycle::starved::TESTS,
+    observers::unseen::PASSED,
+    observers::unseen::TRACED,
+    observers::unseen::EARLY,
+    observers::unseen::RESTARTABLE,
+    observers::unseen::DENIED,
+    observers::unseen::SWITCHED,
+    observers::watch::TESTS,
 ];
 
 /// Tests that expect calls to run specialised which copy, or ask for, more than a path does on a CPU without fast string copies.
@@ -228,15 +191,15 @@ pub const LEFT_OUT_VAR: &str = "SYNTHJIT_LEFT_OUT";
 /// Runs the chosen tests; the exit code of the program.
 pub fn main(args: &Args) -> i32 {
     let areas: &[&[Test]] = match (&args.refused, &args.left_out) {
-        _ if args.faults => &[recover::TESTS],
-        _ if args.page_tables => &[wx::TESTS],
-        _ if args.probes => &[probes::TESTS, tail::TESTS],
-        _ if args.patches => &[unseen::TOGGLED],
+        _ if args.faults => &[faults::recover::TESTS],
+        _ if args.page_tables => &[faults::wx::TESTS],
+        _ if args.probes => &[observers::probes::TESTS, exits::tail::TESTS],
+        _ if args.patches => &[observers::unseen::TOGGLED],
         _ if args.hosts => hosts::AREAS,
-        (Some(_), _) if args.synthctl => &[synthctl::refused::TESTS],
-        _ if args.synthctl => &[synthctl::TESTS],
-        (Some(_), _) => &[refused::TESTS],
-        (_, Some(_)) => &[left_out::TESTS],
+        (Some(_), _) if args.synthctl => &[abi::synthctl::refused::TESTS],
+        _ if args.synthctl => &[abi::synthctl::TESTS],
+        (Some(_), _) => &[lifecycle::refused::TESTS],
+        (_, Some(_)) => &[lifecycle::left_out::TESTS],
         _ if args.tools => tools::AREAS,
         _ => AREAS,
     };
@@ -266,7 +229,7 @@ pub fn main(args: &Args) -> i32 {
         stock: args.stock,
         uncounted: false,
     };
-    let short_only = !lab::string_copies();
+    let short_only = !support::lab::string_copies();
     let mut report = Report::begin(std::io::stdout(), chosen.len());
     for t in chosen {
         let start = Instant::now();
@@ -363,7 +326,7 @@ fn judge(kid: &mut Kid, t: &Test, said: &Notes, notes: &Notes) -> Outcome {
     };
     end_group(kid);
     if !matches!(outcome, Outcome::Pass | Outcome::Skip(_)) {
-        tracefs::clean_up();
+        observers::tracefs::clean_up();
     }
     outcome
 }

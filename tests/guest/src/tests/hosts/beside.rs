@@ -4,7 +4,7 @@ use super::traffic::{pin, Traffic, SOON};
 use crate::proc::{poll_until, Board, Ended, Kid};
 use crate::sys;
 use crate::sysfs;
-use crate::tests::lab::{Lab, Res, Stop};
+use crate::tests::support::lab::{Lab, Res, Stop};
 use crate::torture::abuse::hotplug::others;
 use crate::{ensure, same, skip};
 

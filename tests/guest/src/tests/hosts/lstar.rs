@@ -3,7 +3,7 @@
 use crate::ensure;
 use crate::proc;
 use crate::sys;
-use crate::tests::lab::{Res, Stop};
+use crate::tests::support::lab::{Res, Stop};
 use std::time::Duration;
 
 const MODULE: &str = "synthjit_lstar";

@@ -8,8 +8,8 @@ pub mod traffic;
 mod user_return;
 mod vm;
 
-use super::lab::{Res, Stop};
-use super::Test;
+use crate::tests::support::lab::{Res, Stop};
+use crate::tests::Test;
 use crate::{same, sys, sysfs};
 
 pub const AREAS: &[&[Test]] = &[kvm::TESTS, user_return::TESTS, nohz::TESTS];
@@ -17,7 +17,7 @@ pub const AREAS: &[&[Test]] = &[kvm::TESTS, user_return::TESTS, nohz::TESTS];
 /// The module goes and comes back, and finds the machine good.
 fn load_anew() -> Res {
     same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
-    super::load_if_missing().map_err(Stop::Fail)?;
+    crate::tests::load_if_missing().map_err(Stop::Fail)?;
     same!(
         sysfs::get("platform/trap_vector")?,
         "available",

@@ -5,7 +5,7 @@ use super::traffic::{pin, Traffic, SOON};
 use crate::proc::{poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
-use crate::tests::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, Lab, Res, Stop};
 use crate::{area, ensure, same};
 
 area!("nohz":

@@ -4,7 +4,7 @@ use crate::ensure;
 use crate::proc::{self, poll_until, Board, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
-use crate::tests::lab::{Lab, Res, Stop};
+use crate::tests::support::lab::{Lab, Res, Stop};
 use nix::errno::Errno;
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use super::traffic::{pin, Traffic, SOON};
 use crate::proc::{Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::lab::{Lab, Res};
+use crate::tests::support::lab::{Lab, Res};
 use crate::torture::abuse::hotplug::others;
 use crate::{area, ensure, same, skip};
 use std::time::Duration;

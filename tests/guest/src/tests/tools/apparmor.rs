@@ -1,10 +1,10 @@
 //! AppArmor: a process that confines itself, and in mid-stream changes to a profile that allows less.
 
-use super::super::lab::{Lab, Res};
 use super::tool::{named_pipe, run, wait_for, PATIENCE};
 use crate::proc::{nap, Board, Ended, Kid};
 use crate::sys::{self, Pipe, Sys};
 use crate::sysfs::Call::{Read, Write};
+use crate::tests::support::lab::{Lab, Res};
 use crate::{area, ensure, same};
 use std::fs;
 

@@ -4,11 +4,11 @@
 //! `kernel/auditsc.c`), it has work at each call for life, with rules or without. A process that is older has none, whatever
 //! rules come.
 
-use super::super::lab::{Lab, Res};
 use super::events::{between, equal, hide_addresses, whole};
 use super::raw::under_way;
 use super::stream::{Stream, CALLS};
 use super::tool::{run, text, wait_for, Tool};
+use crate::tests::support::lab::{Lab, Res};
 use crate::{area, ensure, same};
 
 area!("auditd":

@@ -1,7 +1,7 @@
 //! What tools wrote, as lists of events that can be compared.
 
-use super::super::lab::{Res, Stop};
 use crate::ensure;
+use crate::tests::support::lab::{Res, Stop};
 
 /// The lines from the first mark to the last one, both included.
 ///

@@ -1,10 +1,10 @@
 //! gdb attaches in mid-stream, catches calls and steps over them.
 
-use super::super::lab::{Lab, Res};
 use super::compare_runs;
 use super::stream::{call_address, Stream, MARK};
 use super::tool::Tool;
 use crate::sysfs::{self, Call};
+use crate::tests::support::lab::{Lab, Res};
 use crate::{area, ensure, same};
 
 area!("gdb": catches_calls = 120, steps_over_calls = 120);

@@ -17,9 +17,9 @@ pub mod stream;
 mod tool;
 mod trace_cmd;
 
-use super::lab::{Lab, Res};
-use super::Test;
 use crate::same;
+use crate::tests::support::lab::{Lab, Res};
+use crate::tests::Test;
 use stream::Stream;
 
 /// All areas. `auditd` comes last: once auditing was on, the kernel has work at each call of every process that begins later, so

@@ -1,11 +1,11 @@
 //! perf, trace-cmd and bpftool look at the module itself: its tracepoints, its code by name, its types (docs/tracing.md).
 
-use super::super::lab::{Lab, Res, Stop};
-use super::super::tracepoints::Listener;
 use super::attach_files;
 use super::tool::{forget, run, wait_for, Tool};
 use crate::sys;
 use crate::sysfs;
+use crate::tests::observers::tracepoints::Listener;
+use crate::tests::support::lab::{Lab, Res, Stop};
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 
@@ -102,7 +102,7 @@ fn perf_holds_the_module(_: &Lab) -> Res {
     );
     tool.interrupt()?;
     same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod afterwards");
-    super::super::load_if_missing().map_err(Stop::Fail)
+    crate::tests::load_if_missing().map_err(Stop::Fail)
 }
 
 fn trace_cmd_hears(lab: &Lab) -> Res {

@@ -1,11 +1,11 @@
 //! perf: counts calls, records them, and traces them as strace does.
 
-use super::super::lab::{Lab, Res};
 use super::events::{between, hide_addresses};
 use super::raw;
 use super::stream::CALLS;
 use super::tool::{forget, named_pipe, run, text, wait_for, Tool};
 use super::{attach_files, compare_runs, WARM};
+use crate::tests::support::lab::{Lab, Res};
 use crate::{area, ensure, same};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

@@ -1,9 +1,9 @@
 //! The tracepoints raw_syscalls:sys_enter and sys_exit, as text: what `trace-cmd`, `perf script` and tracefs print of them.
 
-use super::super::lab::Res;
 use super::events::{between, hide_addresses, whole};
 use super::stream::{Stream, CALLS};
 use crate::ensure;
+use crate::tests::support::lab::Res;
 
 /// Two events for each call of the mixture and the write behind it; the first mark, and the entry of the second one.
 pub const EVENTS: usize = 2 * (CALLS + 1) + 3;

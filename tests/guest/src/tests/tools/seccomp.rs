@@ -1,8 +1,8 @@
 //! A filter made by libseccomp, with a rule that refuses and one that kills, loaded by a process in mid-stream.
 
-use super::super::lab::{Lab, Res};
 use super::attach_files;
 use super::tool::Tool;
+use crate::tests::support::lab::{Lab, Res};
 use crate::{area, ensure, same};
 use std::os::unix::process::ExitStatusExt;
 

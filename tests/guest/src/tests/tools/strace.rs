@@ -1,10 +1,10 @@
 //! strace: every call, its arguments and its result.
 
-use super::super::lab::{Lab, Res};
 use super::events::{between, equal, hide_addresses, whole};
 use super::stream::CALLS;
 use super::tool::{forget, run, text, Tool};
 use super::{attach_files, compare_runs};
+use crate::tests::support::lab::{Lab, Res};
 use crate::{area, same};
 
 area!("strace": attached_to = 120, from_the_start = 120);

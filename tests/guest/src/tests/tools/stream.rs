@@ -1,10 +1,10 @@
 //! The process that tools look at: it streams through a pipe for ever, and on demand does a known mixture of calls between two
 //! marks. Attached or beside it does the same to the letter, so whatever a tool sees of it must be the same too.
 
-use super::super::lab::{Attached, Lab, Res};
 use super::tool::{wait_for, PATIENCE};
 use crate::proc::{nap, Board, Ended, Kid};
 use crate::sys::{self, Pipe, Sys};
+use crate::tests::support::lab::{Attached, Lab, Res};
 use crate::{ensure, same};
 use std::arch::global_asm;
 use std::ffi::CStr;

@@ -1,8 +1,8 @@
 //! Tools as subprocesses: started, awaited, stopped, and what they wrote.
 
-use super::super::lab::{Res, Stop};
 use crate::ensure;
 use crate::proc::nap;
+use crate::tests::support::lab::{Res, Stop};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -1,11 +1,11 @@
 //! trace-cmd on raw_syscalls: switched on for the whole machine in mid-stream, and from the start.
 
-use super::super::lab::{Lab, Res};
 use super::events::equal;
 use super::raw;
 use super::stream::{Pace, Stream};
 use super::tool::{forget, run};
 use super::{attach_files, compare_runs};
+use crate::tests::support::lab::{Lab, Res};
 use crate::{area, ensure, same, sys};
 
 area!("trace_cmd": machine_wide = 120, from_the_start = 120, at_once = 120);

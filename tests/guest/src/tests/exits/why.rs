@@ -1,0 +1,367 @@
+//! Why paths give calls back: each reason that a process can bring about by itself is counted under its own name, alone.
+
+use super::bail::{epoll_on, epoll_ready, SOON};
+use crate::proc::{nap, poll_until, Board, Ended, Kid};
+use crate::sys::{self, Pipe};
+use crate::sysfs;
+use crate::sysfs::Call::{self, Read, Write};
+use crate::tests::abi::files::needs_module;
+use crate::tests::support::lab::{
+    echo, expect, expect_of, noise, until_right, Lab, Res, Rig, Round, Stop, TICK,
+};
+use crate::{area, ensure, same};
+use nix::errno::Errno;
+
+area!("why":
+    full, reader_polls, packets, counts_and_addresses, empty, two_buffers, pages, sigio, spliced, closed, only_while_profile_is_on,
+    more_paths_than_stubs = 120, );
+
+/// Reasons and counts of the path of a descriptor; `None` while they are not counted.
+fn reasons(fd: i32, call: Call) -> Option<Vec<(String, u64)>> {
+    let lines = sysfs::listed("bailouts", sys::getpid(), fd, call).ok()?;
+    let line = |line: &String| {
+        let (name, count) = line.split_once(' ')?;
+        Some((name.to_owned(), count.parse().ok()?))
+    };
+    let counts: Vec<_> = lines.iter().filter_map(line).collect();
+    // The file of sysfs has their sum.
+    let sum: u64 = counts.iter().map(|c: &(String, u64)| c.1).sum();
+    let file = sysfs::fd_file(sys::getpid(), fd, call, "bailouts");
+    (sysfs::number(&file) == Ok(sum)).then_some(counts)
+}
+
+/// Runs `f` (repeatable) until in one run the path of that descriptor gave exactly one call back, for `reason`. A tick may come in
+/// between, which is a reason of its own.
+pub fn once(fd: i32, call: Call, reason: &str, mut f: impl FnMut() -> Res) -> Res {
+    until_right(|| {
+        let before = reasons(fd, call);
+        f()?;
+        let (Some(before), Some(after)) = (before, reasons(fd, call)) else {
+            return Ok(Round::Wrong("not counted".to_owned()));
+        };
+        let pairs = before.iter().zip(&after);
+        let seen: Vec<&str> = pairs
+            .flat_map(|(a, b)| std::iter::repeat_n(a.0.as_str(), b.1.wrapping_sub(a.1) as usize))
+            .collect();
+        let told = format!("{fd}.{} for {seen:?}, not {reason}", call.name());
+        Ok(match () {
+            () if seen == [reason] => Round::Right,
+            () if seen.contains(&TICK) => Round::Disturbed(told),
+            () => Round::Wrong(told),
+        })
+    })
+}
+
+fn wrote(got: sys::Sys, want: usize) -> Res {
+    same!(got, Ok(want), "write");
+    Ok(())
+}
+
+/// Takes what is in the pipe out by a call that has no path.
+fn empty_it(rig: &Rig) -> Res {
+    let mut b = [0u8; 4096];
+    let iov = [b.as_mut_ptr() as usize, b.len()];
+    while sys::fionread(rig.p.r)? > 0 {
+        sys::sys(
+            libc::SYS_readv,
+            &[rig.p.r as usize, iov.as_ptr() as usize, 1],
+        )?;
+    }
+    Ok(())
+}
+
+fn full(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig_with(libc::O_NONBLOCK)?;
+    let page = noise(1, 4096);
+    once(rig.p.w, Write, "no_room", || {
+        empty_it(&rig)?;
+        wrote(sys::write(rig.p.w, &page), 4096)?;
+        wrote(sys::write(rig.p.w, b"x"), 1)
+    })?;
+    while sys::write(rig.p.w, &page).is_ok() {}
+    once(rig.p.w, Write, "no_room", || {
+        same!(sys::write(rig.p.w, &page), Err(Errno::EAGAIN), "full pipe");
+        Ok(())
+    })?;
+    once(rig.p.r, Read, "pipe_full", || {
+        while sys::write(rig.p.w, &page).is_ok() {}
+        let mut b = [0; 4096];
+        same!(sys::read(rig.p.r, &mut b), Ok(4096), "first page");
+        Ok(())
+    })?;
+    empty_it(&rig)?;
+    lab.fast_again(&rig.p)
+}
+
+fn reader_polls(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    let ep = epoll_on(rig.p.r, libc::EPOLLIN as u32)?;
+    once(rig.p.w, Write, "reader_waits", || {
+        same!(epoll_ready(ep)?, [], "before the write");
+        wrote(sys::write(rig.p.w, b"x"), 1)?;
+        expect(rig.p.r, b"x")
+    })?;
+    sys::close(ep)?;
+    lab.fast_again(&rig.p)
+}
+
+fn packets(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    let packets = |on| sys::set_flag(rig.p.w, libc::O_DIRECT, on);
+    packets(true)?;
+    once(rig.p.w, Write, "packet_mode", || {
+        empty_it(&rig)?;
+        wrote(sys::write(rig.p.w, b"packet"), 6)
+    })?;
+    once(rig.p.r, Read, "packet", || {
+        empty_it(&rig)?;
+        wrote(sys::write(rig.p.w, b"packet"), 6)?;
+        expect(rig.p.r, b"pac")
+    })?;
+    once(rig.p.w, Write, "not_mergeable", || {
+        empty_it(&rig)?;
+        packets(true)?;
+        let iov = [b"packet".as_ptr() as usize, 6];
+        sys::sys(
+            libc::SYS_writev,
+            &[rig.p.w as usize, iov.as_ptr() as usize, 1],
+        )?;
+        packets(false)?;
+        wrote(sys::write(rig.p.w, b"stream"), 6)
+    })?;
+    empty_it(&rig)?;
+    lab.fast_again(&rig.p)
+}
+
+fn counts_and_addresses(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    let (w, r) = (rig.p.w, rig.p.r);
+    let nothing = noise(1, 0);
+    once(w, Write, "count", || wrote(sys::write(w, &nothing), 0))?;
+    once(r, Read, "count", || {
+        wrote(sys::read_at(r, nothing.as_ptr() as usize, 0), 0)
+    })?;
+    let high = 0xffff_8880_0000_0000_usize;
+    for (address, reason) in [(high, "kernel_address"), (8, "page_missing")] {
+        once(w, Write, reason, || {
+            same!(sys::write_at(w, address, 8), Err(Errno::EFAULT), "{reason}");
+            Ok(())
+        })?;
+        once(r, Read, reason, || {
+            empty_it(&rig)?;
+            wrote(sys::write(w, b"12345678"), 8)?;
+            same!(sys::read_at(r, address, 8), Err(Errno::EFAULT), "{reason}");
+            Ok(())
+        })?;
+        empty_it(&rig)?;
+    }
+    lab.fast_again(&rig.p)
+}
+
+fn empty(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig_with(libc::O_NONBLOCK)?;
+    once(rig.p.r, Read, "pipe_empty", || {
+        let mut b = [0];
+        same!(sys::read(rig.p.r, &mut b), Err(Errno::EAGAIN), "empty pipe");
+        Ok(())
+    })?;
+    // With its only page gone elsewhere, the pipe has none to write into.
+    let q = Pipe::new(0)?;
+    once(rig.p.w, Write, "no_spare_page", || {
+        empty_it(&rig)?;
+        while sys::fionread(q.r)? > 0 {
+            let mut b = [0; 64];
+            sys::read(q.r, &mut b)?;
+        }
+        for _ in 0..2 {
+            let iov = [b"moved".as_ptr() as usize, 5];
+            sys::sys(
+                libc::SYS_writev,
+                &[rig.p.w as usize, iov.as_ptr() as usize, 1],
+            )?;
+            same!(sys::splice(rig.p.r, q.w, 5, 0), Ok(5), "splice");
+        }
+        wrote(sys::write(rig.p.w, b"x"), 1)
+    })?;
+    empty_it(&rig)?;
+    lab.fast_again(&rig.p)
+}
+
+fn two_buffers(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    let page = noise(1, 4096);
+    once(rig.p.r, Read, "more_buffers", || {
+        empty_it(&rig)?;
+        wrote(sys::write(rig.p.w, &page), 4096)?;
+        wrote(sys::write(rig.p.w, b"rest"), 4)?;
+        expect(rig.p.r, &page[..96])?;
+        expect(rig.p.r, &[&page[96..], b"re"].concat())
+    })?;
+    empty_it(&rig)?;
+    lab.fast_again(&rig.p)
+}
+
+fn pages(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    let (page, q) = (noise(1, 4096), Pipe::new(0)?);
+    once(rig.p.r, Read, "page_shared", || {
+        empty_it(&rig)?;
+        while sys::fionread(q.r)? > 0 {
+            let mut b = [0; 64];
+            sys::read(q.r, &mut b)?;
+        }
+        wrote(sys::write(rig.p.w, b"teed"), 4)?;
+        same!(sys::tee(rig.p.r, q.w, 4, 0), Ok(4), "tee");
+        expect(rig.p.r, b"teed")
+    })?;
+    // Three pages in, of which the pipe keeps two: the third read finds no place.
+    once(rig.p.r, Read, "spare_pages", || {
+        empty_it(&rig)?;
+        for _ in 0..3 {
+            wrote(sys::write(rig.p.w, &page), 4096)?;
+        }
+        let mut b = [0u8; 4096];
+        let iov = [b.as_mut_ptr() as usize, b.len()];
+        for _ in 0..2 {
+            sys::sys(
+                libc::SYS_readv,
+                &[rig.p.r as usize, iov.as_ptr() as usize, 1],
+            )?;
+        }
+        expect(rig.p.r, &page)
+    })?;
+    lab.fast_again(&rig.p)
+}
+
+/// Nobody owns the descriptors, so that no signal is sent.
+fn sigio(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    sys::set_flag(rig.p.r, libc::O_ASYNC, true)?;
+    once(rig.p.w, Write, "sigio", || {
+        empty_it(&rig)?;
+        wrote(sys::write(rig.p.w, b"x"), 1)
+    })?;
+    sys::set_flag(rig.p.r, libc::O_ASYNC, false)?;
+    sys::set_flag(rig.p.w, libc::O_ASYNC, true)?;
+    once(rig.p.r, Read, "sigio", || {
+        empty_it(&rig)?;
+        wrote(sys::write(rig.p.w, b"x"), 1)?;
+        expect(rig.p.r, b"x")
+    })?;
+    sys::set_flag(rig.p.w, libc::O_ASYNC, false)?;
+    lab.fast_again(&rig.p)
+}
+
+fn spliced(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    let data = noise(2, 100);
+    let put = || {
+        empty_it(&rig)?;
+        let n = sys::vmsplice(rig.p.w, data.as_ptr() as usize, 100, 0);
+        same!(n, Ok(100), "vmsplice");
+        Ok(())
+    };
+    once(rig.p.r, Read, "foreign_buffer", || {
+        put()?;
+        expect_of(rig.p.r, 100, &data)
+    })?;
+    once(rig.p.w, Write, "foreign_buffer", || {
+        put()?;
+        wrote(sys::write(rig.p.w, b"x"), 1)
+    })?;
+    empty_it(&rig)?;
+    lab.fast_again(&rig.p)
+}
+
+/// A descriptor that is used after it was closed has no path any more; why it had gone is remembered with the process.
+fn closed(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let mut kid = Kid::spawn(|| -> Res {
+        let rig = lab.rig()?;
+        let closed = sys::close(rig.p.r).and_then(|_| sys::read(rig.p.r, &mut [0]));
+        // It ends attached.
+        std::mem::forget(rig);
+        same!(closed, Err(Errno::EBADF), "read after close");
+        Ok(())
+    })?;
+    same!(kid.wait(SOON), Some(Ended::Exit(0)), "the child");
+    let line = poll_until(SOON, || {
+        let text = sysfs::listing("exited").ok()?;
+        let of_kid = format!("{} ", kid.pid);
+        let line = text.lines().find(|line| line.starts_with(&of_kid));
+        line.map(str::to_owned)
+    });
+    let line = line.ok_or(Stop::Fail("it is not remembered".into()))?;
+    ensure!(line.contains(" read.replaced 1"), "{line:?}");
+    Ok(())
+}
+
+fn only_while_profile_is_on(lab: &Lab) -> Res {
+    needs_module(lab)?;
+    let rig = lab.rig()?;
+    let text = || sysfs::get(&sysfs::fd_file(sys::getpid(), rig.p.w, Write, "bailouts"));
+    // Two paths, a vector, and two slots of stubs (specs/arena.toml).
+    same!(lab.stat("arena_bytes_used")?, 2 * 896 + 256 + 640, "bytes");
+    let counts = || sysfs::listed("bailouts", sys::getpid(), rig.p.w, Write);
+    ensure!(text()?.parse::<u64>().is_ok(), "{:?}", text());
+    let counted = counts()?.contains(&"mutex_taken 0".to_owned());
+    ensure!(counted, "{:?}", counts());
+    sysfs::set("profile", "0")?;
+    let off = "not counted: profile is off";
+    let is_off = poll_until(SOON, || {
+        echo(rig.p.r, rig.p.w, b"x").ok()?;
+        (text().ok()? == off).then_some(())
+    });
+    ensure!(is_off.is_some(), "profile is off, but {:?}", text());
+    same!(counts()?.len(), 0, "reasons while profile is off");
+    // What retired is freed by a worker.
+    let bytes = poll_until(SOON, || {
+        (lab.stat("arena_bytes_used").ok() == Some(2 * 896 + 256)).then_some(())
+    });
+    ensure!(bytes.is_some(), "{:?} bytes", lab.stat("arena_bytes_used"));
+    sysfs::set("profile", "1")?;
+    lab.fast_again(&rig.p)
+}
+
+/// Paths for which there are no stubs left are made all the same.
+fn more_paths_than_stubs(lab: &Lab) -> Res {
+    const KIDS: usize = 66;
+    needs_module(lab)?;
+    let board = Board::new()?;
+    let work = || -> Res {
+        let rig = lab.rig()?;
+        board.add(0, 1);
+        // Seldom looked at: so many processes that poll leave no time for others.
+        while board.flag(0) == 0 {
+            nap(100);
+        }
+        for (fd, call) in [(rig.p.w, Write), (rig.p.r, Read)] {
+            let file = sysfs::fd_file(sys::getpid(), fd, call, "bailouts");
+            if sysfs::get(&file)? == "not counted: too many other paths are" {
+                board.add(1, 1);
+            }
+        }
+        lab.fast_again(&rig.p)
+    };
+    let kids: Vec<Kid> = (0..KIDS)
+        .map(|_| Kid::spawn(work))
+        .collect::<Result<_, _>>()?;
+    let all = poll_until(SOON * 4, || (board.word(0) == KIDS as u64).then_some(()));
+    board.raise(0, 1);
+    ensure!(all.is_some(), "{} of {KIDS} are there", board.word(0));
+    for mut kid in kids {
+        same!(kid.wait(SOON * 3), Some(Ended::Exit(0)), "a child");
+    }
+    // specs/arena.toml, STUB_SLOTS.
+    same!(board.word(1), 2 * KIDS as u64 - 128, "paths without stubs");
+    Ok(())
+}
