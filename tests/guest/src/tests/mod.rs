@@ -326,7 +326,7 @@ fn judge(kid: &mut Kid, t: &Test, said: &Notes, notes: &Notes) -> Outcome {
     };
     end_group(kid);
     if !matches!(outcome, Outcome::Pass | Outcome::Skip(_)) {
-        observers::tracefs::clean_up();
+        support::tracefs::clean_up();
     }
     outcome
 }

@@ -1,11 +1,10 @@
 //! The sysfs files: what their switches do and what they say of attached processes.
 
-use super::files::needs_module;
 use crate::proc::{await_sleep, nap, poll_until, Ended, Kid};
 use crate::sys;
 use crate::sysfs::{self, Call};
-use crate::tests::observers::ptrace::Looper;
-use crate::tests::support::lab::{echo, Lab, Res};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res};
+use crate::tests::support::looper::Looper;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use crate::proc::{poll_until, state, Ended, Kid};
 use crate::sys;
 use crate::sysfs::{self, Call};
-use crate::tests::support::lab::{Lab, Res};
-use crate::{area, ensure, same, skip};
+use crate::tests::support::lab::{needs_module, Lab, Res};
+use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
@@ -14,13 +14,6 @@ area!("abi":
     switch_bad_input, not_for_everyone, );
 
 const SOON: Duration = Duration::from_secs(20);
-
-pub fn needs_module(lab: &Lab) -> Res {
-    if lab.stock {
-        skip!("about the module only");
-    }
-    Ok(())
-}
 
 fn mode(rest: &str) -> Res<u32> {
     let meta = std::fs::metadata(sysfs::path(rest))?;

@@ -1,13 +1,12 @@
 //! Every file of the module, as long as it can get, read in pieces of every awkward size: the same text each time, and nothing in
 //! the kernel's log about it.
 
-use super::files::needs_module;
 use super::rights::walk;
 use crate::proc::{nap, poll_until, state, Board, Ended, Kid};
 use crate::sys;
 use crate::sysfs::{self, Call, LISTINGS};
-use crate::tests::exits::bail::epoll_on;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::epoll::epoll_on;
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop};
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
 use std::path::Path;

@@ -1,11 +1,10 @@
 //! Who may do what with the files of sysfs, held against the table of `docs/sysfs.md`; what they tell of the kernel's addresses;
 //! and pointers that no user may give.
 
-use super::files::needs_module;
 use crate::proc::{Ended, Kid};
 use crate::sys;
 use crate::sysfs::{self, Call};
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop};
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::time::Duration;

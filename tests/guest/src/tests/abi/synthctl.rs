@@ -3,7 +3,7 @@
 use crate::proc::{poll_until, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::support::lab::{echo, noise, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, noise, Lab, Res, Stop, SOON};
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::fs::File;
@@ -11,7 +11,6 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 area!("synthctl":
     doctor_finds_nothing, by_number, by_name, by_cgroup, status_for_people, status_for_programs, off_and_on, no_such_process,
@@ -39,7 +38,6 @@ pub mod refused {
 const PROGRAM: &str = "/synthctl";
 /// Whoever is not root.
 const NOBODY: u32 = 65534;
-const SOON: Duration = Duration::from_secs(10);
 
 /// What it printed, white space made one, so that it does not matter where lines were broken.
 fn said(output: &Output) -> String {

@@ -3,36 +3,14 @@
 use crate::proc::{await_sleep, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::support::lab::{expect, expect_of, noise, Lab, Res};
+use crate::tests::support::epoll::{epoll_on, epoll_ready};
+use crate::tests::support::lab::{expect, expect_of, noise, Lab, Res, SOON};
 use crate::{area, ensure, same};
 use nix::errno::Errno;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 area!("bail":
     each_counts_once, full_nonblocking, full_blocking, read_from_full_wakes_writer, empty_nonblocking, empty_blocking, blocked_reader_is_woken, epoll_waiter,
     epoll_edge_triggered, );
-
-/// Long enough for anything that only has to be scheduled.
-pub const SOON: Duration = Duration::from_secs(10);
-
-pub static SIGNALS: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn count_signal(_: i32) {
-    SIGNALS.fetch_add(1, Ordering::SeqCst);
-}
-
-/// Counts a signal in [`SIGNALS`] from now on, starting at zero; `flags` as in `sigaction(2)`.
-pub fn count_signals(signal: i32, flags: i32) {
-    SIGNALS.store(0, Ordering::SeqCst);
-    // SAFETY: the handler only touches an atomic.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = count_signal as *const () as usize;
-        action.sa_flags = flags;
-        libc::sigaction(signal, &action, std::ptr::null_mut());
-    }
-}
 
 /// Fills a pipe until a non-blocking write is refused; returns the bytes in it.
 fn fill(p: &Pipe) -> Res<usize> {
@@ -218,33 +196,6 @@ fn blocked_reader_is_woken(lab: &Lab) -> Res {
         );
     }
     lab.fast_again(&rig.p)
-}
-
-/// An epoll instance watching one descriptor.
-pub fn epoll_on(fd: i32, events: u32) -> Res<i32> {
-    // SAFETY: plain calls with a valid event.
-    unsafe {
-        let ep = libc::epoll_create1(0);
-        let mut ev = libc::epoll_event {
-            events,
-            u64: fd as u64,
-        };
-        if ep < 0 || libc::epoll_ctl(ep, libc::EPOLL_CTL_ADD, fd, &mut ev) != 0 {
-            return Err(Errno::last().into());
-        }
-        Ok(ep)
-    }
-}
-
-/// Events that are ready now.
-pub fn epoll_ready(ep: i32) -> Res<Vec<u32>> {
-    let mut got = [libc::epoll_event { events: 0, u64: 0 }; 4];
-    // SAFETY: room for four events is given.
-    let n = unsafe { libc::epoll_wait(ep, got.as_mut_ptr(), 4, 0) };
-    if n < 0 {
-        return Err(Errno::last().into());
-    }
-    Ok(got.iter().take(n as usize).map(|e| e.events).collect())
 }
 
 fn epoll_waiter(lab: &Lab) -> Res {

@@ -2,7 +2,7 @@
 
 use crate::sys::{self, Pipe};
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::support::lab::{expect, expect_of, noise, Lab, Res};
+use crate::tests::support::lab::{echo, expect, expect_of, noise, Lab, Res};
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
 
@@ -209,7 +209,7 @@ fn teed(lab: &Lab) -> Res {
     );
     lab.slow(rig.p.r, Read, 1, || expect(rig.p.r, &data))?;
     for i in 0..4 {
-        crate::tests::support::lab::echo(rig.p.r, rig.p.w, &noise(i, 64))?;
+        echo(rig.p.r, rig.p.w, &noise(i, 64))?;
     }
     expect(q.r, &data)?;
     expect(q.r, b"more")?;

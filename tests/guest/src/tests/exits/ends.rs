@@ -1,10 +1,10 @@
 //! Cases that belong to the stock path because of the ends of the pipe, the count, signals on readiness or the mutex.
 
-use super::bail::{count_signals, SIGNALS, SOON};
 use crate::proc::{await_sleep, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::support::lab::{echo, expect, expect_of, noise, Lab, Res};
+use crate::tests::support::lab::{echo, expect, expect_of, noise, Lab, Res, SOON};
+use crate::tests::support::signals::{count_signals, SIGNALS};
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;

@@ -3,7 +3,7 @@
 
 use crate::sys;
 use crate::sysfs;
-use crate::tests::faults::wx::addresses;
+use crate::tests::support::kallsyms::addresses;
 use crate::tests::support::lab::{Lab, Res, Stop};
 use crate::{area, ensure, same};
 

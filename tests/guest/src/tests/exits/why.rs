@@ -1,56 +1,20 @@
 //! Why paths give calls back: each reason that a process can bring about by itself is counted under its own name, alone.
 
-use super::bail::{epoll_on, epoll_ready, SOON};
 use crate::proc::{nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::sysfs::Call::{self, Read, Write};
-use crate::tests::abi::files::needs_module;
+use crate::sysfs::Call::{Read, Write};
+use crate::tests::support::epoll::{epoll_on, epoll_ready};
 use crate::tests::support::lab::{
-    echo, expect, expect_of, noise, until_right, Lab, Res, Rig, Round, Stop, TICK,
+    echo, expect, expect_of, needs_module, noise, Lab, Res, Rig, Stop, SOON,
 };
+use crate::tests::support::reasons::once;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 
 area!("why":
     full, reader_polls, packets, counts_and_addresses, empty, two_buffers, pages, sigio, spliced, closed, only_while_profile_is_on,
     more_paths_than_stubs = 120, );
-
-/// Reasons and counts of the path of a descriptor; `None` while they are not counted.
-fn reasons(fd: i32, call: Call) -> Option<Vec<(String, u64)>> {
-    let lines = sysfs::listed("bailouts", sys::getpid(), fd, call).ok()?;
-    let line = |line: &String| {
-        let (name, count) = line.split_once(' ')?;
-        Some((name.to_owned(), count.parse().ok()?))
-    };
-    let counts: Vec<_> = lines.iter().filter_map(line).collect();
-    // The file of sysfs has their sum.
-    let sum: u64 = counts.iter().map(|c: &(String, u64)| c.1).sum();
-    let file = sysfs::fd_file(sys::getpid(), fd, call, "bailouts");
-    (sysfs::number(&file) == Ok(sum)).then_some(counts)
-}
-
-/// Runs `f` (repeatable) until in one run the path of that descriptor gave exactly one call back, for `reason`. A tick may come in
-/// between, which is a reason of its own.
-pub fn once(fd: i32, call: Call, reason: &str, mut f: impl FnMut() -> Res) -> Res {
-    until_right(|| {
-        let before = reasons(fd, call);
-        f()?;
-        let (Some(before), Some(after)) = (before, reasons(fd, call)) else {
-            return Ok(Round::Wrong("not counted".to_owned()));
-        };
-        let pairs = before.iter().zip(&after);
-        let seen: Vec<&str> = pairs
-            .flat_map(|(a, b)| std::iter::repeat_n(a.0.as_str(), b.1.wrapping_sub(a.1) as usize))
-            .collect();
-        let told = format!("{fd}.{} for {seen:?}, not {reason}", call.name());
-        Ok(match () {
-            () if seen == [reason] => Round::Right,
-            () if seen.contains(&TICK) => Round::Disturbed(told),
-            () => Round::Wrong(told),
-        })
-    })
-}
 
 fn wrote(got: sys::Sys, want: usize) -> Res {
     same!(got, Ok(want), "write");

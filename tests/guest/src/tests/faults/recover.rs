@@ -4,11 +4,10 @@
 use crate::proc::{self, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
-use crate::tests::observers::ptrace::Looper;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, noise, Lab, Res, Stop, SOON};
+use crate::tests::support::looper::Looper;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
-use std::time::Duration;
 
 // In this order the boots of qemu/boots.toml expect their oopses.
 area!("recover":
@@ -16,7 +15,6 @@ area!("recover":
     dies_alone_with_the_mutex,     panics_if_told_to, breakpoint_panics,
 );
 
-const SOON: Duration = Duration::from_secs(10);
 /// The counts that fault, `rust/engine/x86/forced.rs`.
 pub const COUNTS: [usize; 5] = [
     INVALID_OPCODE,
@@ -139,7 +137,7 @@ fn platform_is_lost(lab: &Lab) -> Res {
     // A process that nobody ever attached is as ever.
     let p = Pipe::new(0)?;
     for count in COUNTS {
-        echo(p.r, p.w, &crate::tests::support::lab::noise(1, count))?;
+        echo(p.r, p.w, &noise(1, count))?;
     }
     same!(lab.hits(p.w, Call::Write), 0, "hits");
     Ok(())

@@ -4,7 +4,8 @@
 use crate::proc::{Board, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::support::lab::{Lab, Res, Stop};
+use crate::tests::support::kallsyms::addresses;
+use crate::tests::support::lab::{echo, Lab, Res, Stop};
 use crate::{area, ensure, same, skip};
 use std::time::{Duration, Instant};
 
@@ -93,22 +94,6 @@ impl Scan {
         same!(self.own.writable, 0, "writable pages of the arena itself");
         Ok(())
     }
-}
-
-/// Addresses of symbols, as root reads them; 0 for one that is not there. Reading all of them takes a while.
-pub fn addresses<const N: usize>(names: [&str; N]) -> Res<[u64; N]> {
-    let text = sys::read_text("/proc/kallsyms")?;
-    let mut found = [0; N];
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let (address, name) = (words.next(), words.nth(1));
-        if let Some(at) = names.iter().position(|n| Some(*n) == name) {
-            found[at] = address
-                .and_then(|a| u64::from_str_radix(a, 16).ok())
-                .unwrap_or(0);
-        }
-    }
-    Ok(found)
 }
 
 /// The test module, with the arena as the range if synthjit is loaded.
@@ -200,7 +185,7 @@ fn while_code_is_made(lab: &Lab) -> Res {
                 // Each end gets its path, and each new descriptor a new vector.
                 let _me = lab.attach()?;
                 for _ in 0..6 {
-                    crate::tests::support::lab::echo(p.r, p.w, &[i])?;
+                    echo(p.r, p.w, &[i])?;
                 }
             }
             board.add(0, 8);

@@ -3,8 +3,8 @@
 use crate::proc::{nap, poll_until};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
-use crate::tests::support::lab::{echo, Lab, Res};
-use crate::{area, ensure, same, skip};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res};
+use crate::{area, ensure, same};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,13 +15,6 @@ area!("bounds":
 
 /// Most descriptors of a process that are known to have no path (rust/engine/negative.rs).
 const KNOWN: usize = 32;
-
-fn needs_module(lab: &Lab) -> Res {
-    if lab.stock {
-        skip!("there is nothing to be bounded");
-    }
-    Ok(())
-}
 
 /// The listing `without` for this process: `FD.CALL`, one for each line.
 fn known() -> Res<Vec<String>> {

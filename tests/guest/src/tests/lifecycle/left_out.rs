@@ -3,7 +3,7 @@
 use crate::proc::poll_until;
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
-use crate::tests::support::lab::{echo, noise, Lab, Res};
+use crate::tests::support::lab::{echo, noise, Lab, Res, Stop};
 use crate::{area, ensure, same};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn path() -> Res<(String, Call, Call)> {
     match name.as_str() {
         "pipe_write" => Ok((name, Call::Write, Call::Read)),
         "pipe_read" => Ok((name, Call::Read, Call::Write)),
-        _ => Err(crate::tests::support::lab::Stop::Fail(format!(
+        _ => Err(Stop::Fail(format!(
             "no path has the name {name:?}: give --left-out pipe_write or pipe_read"
         ))),
     }

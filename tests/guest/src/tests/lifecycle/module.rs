@@ -3,8 +3,8 @@
 use crate::proc::{await_sleep, nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::observers::ptrace::Looper;
-use crate::tests::support::lab::{echo, expect_of, Lab, Res};
+use crate::tests::support::lab::{echo, expect_of, needs_module, Lab, Res, Stop, SOON};
+use crate::tests::support::looper::Looper;
 use crate::{area, ensure, same, skip};
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,8 @@ area!("module":
     insmod_rmmod_fifty_times = 300, insmod_twice, attach_detach_storm = 120, enabled_storm = 120, attach_while_forking, detach_while_threads_are_born = 120, cpu_offline_and_online = 120,
 );
 
-const SOON: Duration = Duration::from_secs(10);
-
-fn needs_module(lab: &Lab) -> Res {
-    if lab.stock {
-        skip!("about the module only");
-    }
-    Ok(())
-}
-
 fn load() -> Res {
-    crate::tests::load_if_missing().map_err(crate::tests::support::lab::Stop::Fail)
+    crate::tests::load_if_missing().map_err(Stop::Fail)
 }
 
 fn unload() -> Res {

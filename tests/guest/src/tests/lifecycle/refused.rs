@@ -3,8 +3,8 @@
 use crate::proc::Kid;
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::observers::tracepoints::Listener;
-use crate::tests::support::lab::{echo, noise, Lab, Res};
+use crate::tests::support::lab::{echo, noise, Lab, Res, Stop};
+use crate::tests::support::listener::Listener;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 
@@ -112,7 +112,7 @@ fn stock_calls_work(_: &Lab) -> Res {
 fn module_comes_and_goes(lab: &Lab) -> Res {
     for _ in 0..10 {
         same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
-        crate::tests::load_if_missing().map_err(crate::tests::support::lab::Stop::Fail)?;
+        crate::tests::load_if_missing().map_err(Stop::Fail)?;
         says_why(lab)?;
     }
     Ok(())

@@ -3,16 +3,14 @@
 use crate::proc::{poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, Lab, Res, Stop, SOON};
 use crate::torture::starvation::{self, Starvation};
 use crate::{area, ensure, same};
-use std::time::Duration;
 
 area!("starved":
     code_memory_comes_back = 120,
 );
 
-const SOON: Duration = Duration::from_secs(10);
 const PROBABILITY: &str = "/sys/kernel/debug/failslab/probability";
 
 /// Twice as many paths as one batch of edits takes (`SYNTHJIT_MAX_EDITS` in rust/glue/synthjit.h).

@@ -3,16 +3,13 @@
 use crate::proc::{poll_until, Board};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call::Write};
-use crate::tests::support::lab::{echo, expect, noise, Lab, Res};
+use crate::tests::support::lab::{echo, expect, noise, Lab, Res, SOON};
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
-use std::time::Duration;
 
 area!("task":
     thread_in_mid_stream, thread_uses_the_same_pipe, many_threads_in_turn, thread_replaces_descriptor, clone_files, clone_files_replaces_descriptor,
     unshare_files, io_uring_write, io_uring_sqpoll, );
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// Echoes and demands that none of it runs specialised.
 fn echo_slowly(lab: &Lab, p: &Pipe, rounds: u64) -> Res {

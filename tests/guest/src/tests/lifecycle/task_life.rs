@@ -4,14 +4,12 @@ use crate::proc::{nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::tests::support::exec_probe;
-use crate::tests::support::lab::{echo, expect, noise, Lab, Res};
+use crate::tests::support::lab::{echo, expect, noise, Lab, Res, SOON};
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(10);
 
 area!("task":
     exec_stays_attached, exec_from_thread, exec_32_bit, fork_child_is_not_attached, fork_both_use_the_pipe, fork_storm, vfork_child, exit_cleans_up, killed_while_running, exit_with_threads,

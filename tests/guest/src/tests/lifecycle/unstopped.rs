@@ -3,10 +3,10 @@
 use crate::proc::{await_sleep, nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::observers::ptrace::Looper;
-use crate::tests::observers::tracefs::{self, Clean};
 use crate::tests::support::exec_probe;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop, SOON};
+use crate::tests::support::looper::Looper;
+use crate::tests::support::tracefs::{self, Clean};
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
 use std::time::Duration;
@@ -15,15 +15,6 @@ area!("unstopped":
     nothing_stops_the_machine = 120, sleeper_is_attached_again_and_again, detached_sleepers_are_unlinked_at_unload, retries_meet_detach = 120,
     exec_from_thread_while_switched = 120, number_of_a_namespace, same_number_in_two_namespaces, most_processes = 120,
 );
-
-const SOON: Duration = Duration::from_secs(10);
-
-fn needs_module(lab: &Lab) -> Res {
-    if lab.stock {
-        skip!("about the module only");
-    }
-    Ok(())
-}
 
 /// A child that sleeps until it is told to go on, attached to nothing.
 struct Sleeper {

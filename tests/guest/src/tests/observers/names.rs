@@ -1,13 +1,12 @@
 //! What the kernel calls generated code (docs/tracing.md): in `/proc/kallsyms` and in stack traces. And what types it knows of the
 //! module.
 
-use super::tracefs::{self, put};
-use super::tracepoints::{Event, Listener};
 use crate::proc::poll_until;
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::abi::files::needs_module;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop};
+use crate::tests::support::listener::{Event, Listener};
+use crate::tests::support::tracefs::{self, put};
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
 use std::time::Duration;

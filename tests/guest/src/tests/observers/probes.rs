@@ -3,7 +3,7 @@
 //! another module, by `register_kprobe()` (`tests/kmod/synthjit_kprobe`), and perf, by a debug register.
 
 use crate::sys;
-use crate::tests::faults::wx::addresses;
+use crate::tests::support::kallsyms::addresses;
 use crate::tests::support::lab::{Lab, Res};
 use crate::tests::support::perf::Event;
 use crate::{area, ensure, same};

@@ -3,13 +3,11 @@
 use crate::proc::{Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::support::lab::{echo, Lab, Res};
+use crate::tests::support::lab::{echo, Lab, Res, SOON};
+use crate::tests::support::signals::{count_signals, SIGNALS};
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(10);
 
 area!("trace":
     seccomp_errno, seccomp_allow, seccomp_trap, seccomp_kill, seccomp_in_state, syscall_user_dispatch,
@@ -70,18 +68,14 @@ fn seccomp_allow(lab: &Lab) -> Res {
 
 fn seccomp_trap(lab: &Lab) -> Res {
     let rig = lab.rig()?;
-    crate::tests::exits::bail::count_signals(libc::SIGSYS, 0);
+    count_signals(libc::SIGSYS, 0);
     sys::install_filter(&filter(libc::SYS_read, rig.p.r, libc::SECCOMP_RET_TRAP))?;
     let mut b = [0];
     lab.slow(rig.p.r, Read, 10, || {
         for i in 1..=10u64 {
             same!(sys::write(rig.p.w, b"x"), Ok(1), "write");
             let _ = sys::read(rig.p.r, &mut b);
-            same!(
-                crate::tests::exits::bail::SIGNALS.load(Ordering::SeqCst),
-                i,
-                "SIGSYSs"
-            );
+            same!(SIGNALS.load(Ordering::SeqCst), i, "SIGSYSs");
         }
         Ok(())
     })?;
@@ -138,11 +132,11 @@ fn syscall_user_dispatch(lab: &Lab) -> Res {
             (*selector).store(0, Ordering::SeqCst);
             // SYS_USER_DISPATCH
             if (*info).si_code == 2 {
-                crate::tests::exits::bail::SIGNALS.fetch_add(1, Ordering::SeqCst);
+                SIGNALS.fetch_add(1, Ordering::SeqCst);
             }
         }
     }
-    crate::tests::exits::bail::SIGNALS.store(0, Ordering::SeqCst);
+    SIGNALS.store(0, Ordering::SeqCst);
     DISPATCH.store(at, Ordering::SeqCst);
     // SAFETY: installs the handler above.
     unsafe {
@@ -162,11 +156,7 @@ fn syscall_user_dispatch(lab: &Lab) -> Res {
             selector.store(1, Ordering::SeqCst);
             // Blocked: the handler runs instead of the call, and allows calls again.
             let _ = sys::write(rig.p.w, b"blocked");
-            same!(
-                crate::tests::exits::bail::SIGNALS.load(Ordering::SeqCst),
-                i,
-                "dispatched calls"
-            );
+            same!(SIGNALS.load(Ordering::SeqCst), i, "dispatched calls");
         }
         Ok(())
     });

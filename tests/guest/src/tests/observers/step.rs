@@ -1,9 +1,10 @@
 //! Single-stepping: by the trap flag a process sets itself, and by a tracer.
 
-use super::ptrace::{registers, Looper, Tracer};
 use crate::sys;
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::support::lab::{expect, Lab, Res};
+use crate::tests::support::lab::{echo, expect, Lab, Res};
+use crate::tests::support::looper::Looper;
+use crate::tests::support::tracer::{registers, Tracer};
 use crate::{area, ensure, same};
 use std::arch::global_asm;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -138,7 +139,7 @@ fn resume_flag(lab: &Lab) -> Res {
     for i in 0..20u8 {
         // SAFETY: signals this process.
         unsafe { libc::kill(sys::getpid(), libc::SIGUSR1) };
-        crate::tests::support::lab::echo(rig.p.r, rig.p.w, &[i])?;
+        echo(rig.p.r, rig.p.w, &[i])?;
     }
     lab.fast_again(&rig.p)
 }

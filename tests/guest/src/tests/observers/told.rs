@@ -1,11 +1,10 @@
 //! What tracepoints and counters of the kernel tell of an attached process that are neither of calls nor of synthjit: the same as of
 //! any other, but for what docs/limits.md says.
 
-use super::tracefs::{self, put};
 use crate::sys;
-use crate::tests::abi::files::needs_module;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop};
 use crate::tests::support::perf::{Counter, Event};
+use crate::tests::support::tracefs::{self, put};
 use crate::{area, ensure, same, skip};
 
 area!("told": page_faults_of_cold_buffers = 120, entry_is_no_msr_event = 120);

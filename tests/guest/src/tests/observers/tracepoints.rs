@@ -1,24 +1,19 @@
 //! The module's own tracepoints (docs/tracing.md): one event for each thing that happens and is counted, with true fields.
 
-use super::tracefs::{self, put, Clean};
 use crate::proc::{nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
-use crate::tests::abi::files::needs_module;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop, SOON};
+use crate::tests::support::listener::{Event, Listener, EVENTS};
+use crate::tests::support::tracefs::{self, put};
 use crate::{area, ensure, same};
 use nix::errno::Errno;
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
 
 area!("tracepoints":
     formats, made_and_gone, reasons_of_retiring, reasons_of_refusing, each_bailout = 120, bailouts_while_it_runs = 120,
     rmmod_while_somebody_listens,
 );
-
-const SOON: Duration = Duration::from_secs(10);
-const EVENTS: &str = "/sys/kernel/tracing/events/synthjit";
 
 /// What a path's event tells, in the order of the ring buffer.
 const PATH_FIELDS: &[&str] = &[
@@ -38,63 +33,6 @@ const REFUSE_FIELDS: &[&str] = &[
     "u64 ino",
     "u32 reason",
 ];
-
-/// One event: its fields as text.
-#[derive(Debug)]
-pub struct Event(BTreeMap<String, String>);
-
-impl Event {
-    pub fn get(&self, field: &str) -> &str {
-        self.0.get(field).map_or("", String::as_str)
-    }
-
-    fn is_about(&self, tgid: i32, fd: i32, call: &str) -> bool {
-        self.get("tgid") == tgid.to_string()
-            && self.get("fd") == fd.to_string()
-            && self.get("call") == call
-    }
-}
-
-/// Listens to some of the tracepoints until it is dropped.
-pub struct Listener(#[allow(dead_code, reason = "cleans up when dropped")] Clean);
-
-impl Listener {
-    pub fn to(names: &[&str]) -> Res<Listener> {
-        tracefs::mounted()?;
-        ensure!(
-            std::path::Path::new(EVENTS).exists(),
-            "there is no {EVENTS}"
-        );
-        let clean = Clean;
-        put("current_tracer", "nop")?;
-        put("buffer_size_kb", "4096")?;
-        // Addresses as they are.
-        put("options/hash-ptr", "0")?;
-        tracefs::clear()?;
-        for name in names {
-            put(&format!("events/synthjit/{name}/enable"), "1")?;
-        }
-        Ok(Listener(clean))
-    }
-
-    /// All events of a name since the last [`tracefs::clear`].
-    pub fn heard(&self, name: &str) -> Res<Vec<Event>> {
-        put("tracing_on", "0")?;
-        let text = sys::read_text("/sys/kernel/tracing/trace")?;
-        put("tracing_on", "1")?;
-        ensure!(!text.contains("LOST"), "events were lost");
-        let mark = format!(": {name}: ");
-        let parse = |line: &str| {
-            let (_, fields) = line.split_once(&mark)?;
-            let field = |word: &str| {
-                word.split_once('=')
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            };
-            Some(Event(fields.split(' ').filter_map(field).collect()))
-        };
-        Ok(text.lines().filter_map(parse).collect())
-    }
-}
 
 /// Fields of an event's format, without the common ones and without the place of the text.
 fn format_of(name: &str) -> Res<Vec<String>> {

@@ -2,7 +2,7 @@
 
 use crate::sys;
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::support::lab::{expect, Lab, Res};
+use crate::tests::support::lab::{echo, expect, Lab, Res};
 use crate::{area, ensure, same, skip};
 
 area!("watch": inotify_on_a_pipe, after_the_watch);
@@ -50,7 +50,7 @@ fn after_the_watch(lab: &Lab) -> Res {
     let p = sys::Pipe::new(0)?;
     let _me = lab.attach()?;
     for i in 0..50u8 {
-        crate::tests::support::lab::echo(p.r, p.w, &[i, 2, 3])?;
+        echo(p.r, p.w, &[i, 2, 3])?;
     }
     Ok(())
 }

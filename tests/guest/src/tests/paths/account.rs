@@ -3,7 +3,7 @@
 use crate::proc::{Io, IoMeter, Kid};
 use crate::sys;
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::exits::bail::epoll_on;
+use crate::tests::support::epoll::{epoll_on, epoll_ready};
 use crate::tests::support::lab::{echo, expect, expect_of, noise, Lab, Res};
 use crate::{area, ensure, same};
 use std::time::Duration;
@@ -154,11 +154,7 @@ fn epoll_level_triggered_after_drain(lab: &Lab) -> Res {
     // The waiter sits on the write end, so writes wait for no one on the read side and stay specialised.
     let ep = epoll_on(rig.p.w, libc::EPOLLOUT as u32)?;
     for _ in 0..5 {
-        same!(
-            crate::tests::exits::bail::epoll_ready(ep)?,
-            [libc::EPOLLOUT as u32],
-            "writable"
-        );
+        same!(epoll_ready(ep)?, [libc::EPOLLOUT as u32], "writable");
         echo(rig.p.r, rig.p.w, b"level")?;
     }
     sys::close(ep)?;

@@ -3,10 +3,8 @@
 use crate::proc::{poll_until, Board};
 use crate::sys;
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::abi::files::needs_module;
-use crate::tests::exits::bail::SOON;
-use crate::tests::exits::why::once;
-use crate::tests::support::lab::{echo, expect, noise, Lab, Res, Rig};
+use crate::tests::support::lab::{echo, expect, needs_module, noise, Lab, Res, Rig, Stop, SOON};
+use crate::tests::support::reasons::once;
 use crate::{area, ensure, same, skip};
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -96,7 +94,7 @@ fn long_copies_are_fast(lab: &Lab, rig: &Rig) -> Res {
         }
     }
     poll_until(SOON, fast).unwrap_or_else(|| {
-        Err(crate::tests::support::lab::Stop::Fail(format!(
+        Err(Stop::Fail(format!(
             "long copies stay slow; state {:?}",
             lab.state_of(sys::getpid())
         )))

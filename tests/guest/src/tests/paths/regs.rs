@@ -2,7 +2,7 @@
 
 use crate::sys;
 use crate::sysfs::Call::{Read, Write};
-use crate::tests::support::lab::{expect_of, Lab, Res};
+use crate::tests::support::lab::{echo, expect_of, Lab, Res};
 use crate::{area, ensure, same};
 use std::arch::global_asm;
 
@@ -488,7 +488,7 @@ fn segment_bases_kept(lab: &Lab) -> Res {
     sys::sys(libc::SYS_arch_prctl, &[ARCH_SET_GS, mine.as_ptr() as usize])?;
     for _ in 0..50 {
         lab.fast(&[(rig.p.w, Write, 1), (rig.p.r, Read, 1)], || {
-            crate::tests::support::lab::echo(rig.p.r, rig.p.w, b"gs")
+            echo(rig.p.r, rig.p.w, b"gs")
         })?;
         // A bail-out, which swaps twice more.
         same!(sys::write_at(rig.p.w, 0, 0), Ok(0), "write of nothing");

@@ -2,8 +2,8 @@
 
 use crate::proc::{await_sleep, Board, Kid};
 use crate::sys;
-use crate::tests::exits::bail::{count_signals, SIGNALS};
 use crate::tests::support::lab::{echo, expect, noise, Lab, Res};
+use crate::tests::support::signals::{count_signals, SIGNALS};
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};

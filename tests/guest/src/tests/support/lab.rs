@@ -156,6 +156,17 @@ impl Drop for Attached {
     }
 }
 
+/// Long enough for anything that only has to be scheduled.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Skips a test that means nothing without the module.
+pub fn needs_module(lab: &Lab) -> Res {
+    if lab.stock {
+        skip!("about the module only");
+    }
+    Ok(())
+}
+
 /// Descriptor, call and how many calls of it shall run specialised.
 pub type Want = (i32, Call, u64);
 

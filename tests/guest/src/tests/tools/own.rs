@@ -4,8 +4,8 @@ use super::attach_files;
 use super::tool::{forget, run, wait_for, Tool};
 use crate::sys;
 use crate::sysfs;
-use crate::tests::observers::tracepoints::Listener;
 use crate::tests::support::lab::{Lab, Res, Stop};
+use crate::tests::support::listener::Listener;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 

@@ -5,8 +5,8 @@ use crate::proc::{nap, poll_until};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::sysfs::Call::Write;
-use crate::tests::observers::tracefs::{self, put, Clean};
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop};
+use crate::tests::support::tracefs::{self, put, Clean};
 use crate::{area, ensure, same, skip};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn load() -> Res {
 }
 
 fn needs_kprobes(lab: &Lab) -> Res {
-    super::needs_module(lab)?;
+    needs_module(lab)?;
     tracefs::mounted()?;
     if !std::path::Path::new("/sys/kernel/tracing/kprobe_events").exists() {
         skip!("this kernel has no kprobe events");
@@ -128,7 +128,7 @@ fn probe_goes_as_the_module_comes(lab: &Lab) -> Res {
 }
 
 fn tracer_was_there_before_the_module(lab: &Lab) -> Res {
-    super::needs_module(lab)?;
+    needs_module(lab)?;
     tracefs::mounted()?;
     let _clean = Clean;
     unload()?;

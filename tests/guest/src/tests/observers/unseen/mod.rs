@@ -21,13 +21,6 @@ pub use switched::TESTS as SWITCHED;
 pub use toggled::TESTS as TOGGLED;
 pub use traced::TESTS as TRACED;
 
-fn needs_module(lab: &Lab) -> Res {
-    if lab.stock {
-        skip!("about the module only");
-    }
-    Ok(())
-}
-
 /// More than one passes the same functions, and takes longer to have them patched.
 fn needs_one_cpu() -> Res {
     if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {

@@ -4,8 +4,8 @@
 use super::watched;
 use crate::proc::{await_sleep, Kid};
 use crate::sys::{self, Pipe};
-use crate::tests::observers::tracefs::{self, put, Clean};
-use crate::tests::support::lab::{expect, Lab, Res};
+use crate::tests::support::lab::{expect, needs_module, Lab, Res};
+use crate::tests::support::tracefs::{self, put, Clean};
 use crate::{area, ensure, same, skip};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +86,7 @@ fn passed(mut work: impl FnMut() -> Res) -> Res<BTreeMap<&'static str, BTreeSet<
 
 /// One after the other, so that each kind of write and of read is traced with its own kind only.
 fn every_passed_function_is_watched(lab: &Lab) -> Res {
-    super::needs_module(lab)?;
+    needs_module(lab)?;
     tracefs::mounted()?;
     let tracers = sys::read_text("/sys/kernel/tracing/available_tracers")?;
     if !tracers.split_whitespace().any(|name| name == "function") {

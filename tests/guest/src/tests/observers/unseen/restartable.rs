@@ -5,15 +5,13 @@ use super::fast_again;
 use crate::proc::{nap, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res, Stop, SOON};
 use crate::{area, ensure, same, skip};
 use std::arch::asm;
-use std::time::Duration;
 
 area!("unseen": call_within_a_restartable_sequence = 120, check_was_on_before_the_module = 120);
 
 const SWITCH: &str = "/sys/kernel/debug/rseq/debug";
-const SOON: Duration = Duration::from_secs(10);
 
 extern "C" {
     static __rseq_offset: isize;
@@ -157,7 +155,7 @@ fn call_within_a_restartable_sequence(lab: &Lab) -> Res {
 }
 
 fn check_was_on_before_the_module(lab: &Lab) -> Res {
-    super::needs_module(lab)?;
+    needs_module(lab)?;
     same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
     let _off = Off;
     switch("1")?;

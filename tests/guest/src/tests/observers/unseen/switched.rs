@@ -3,7 +3,7 @@
 use super::fast_again;
 use crate::proc::nap;
 use crate::sys;
-use crate::tests::support::lab::{Lab, Res};
+use crate::tests::support::lab::{needs_module, Lab, Res};
 use crate::{area, ensure};
 
 area!("unseen": paths_come_back_after_switches = 120);
@@ -18,7 +18,7 @@ const SWITCHES: &[(&str, &str, &str)] = &[
 ];
 
 fn paths_come_back_after_switches(lab: &Lab) -> Res {
-    super::needs_module(lab)?;
+    needs_module(lab)?;
     let rig = lab.rig()?;
     let mut switched = 0;
     for (file, on, off) in SWITCHES {

@@ -6,7 +6,7 @@ use crate::proc::{poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::Call::Write;
 use crate::tests::hosts::traffic::pin;
-use crate::tests::support::lab::{echo, Lab, Res, Stop};
+use crate::tests::support::lab::{echo, Lab, Res, Stop, SOON};
 use crate::{area, ensure, same};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ area!("toggled":
     probes_beside_a_writer = 900, probes_beside_a_realtime_writer = 300, live_patch_is_in_force = 240,
 );
 
-const SOON: Duration = Duration::from_secs(10);
 /// As `tests/kmod/synthjit_toggle` has it.
 const MAGIC: usize = 0x5e9e17;
 

@@ -2,8 +2,8 @@
 
 use super::{fast_again, watched};
 use crate::sys::{self, Pipe};
-use crate::tests::observers::tracefs::{self, put, Clean};
-use crate::tests::support::lab::{echo, Lab, Res};
+use crate::tests::support::lab::{echo, needs_module, Lab, Res};
+use crate::tests::support::tracefs::{self, put, Clean};
 use crate::{area, ensure, skip};
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ fn traced(function: &str, p: &Pipe, times: usize) -> Res<usize> {
 }
 
 fn each_function_is_traced_as_stock(lab: &Lab) -> Res {
-    super::needs_module(lab)?;
+    needs_module(lab)?;
     tracefs::mounted()?;
     super::needs_one_cpu()?;
     let file = "/sys/kernel/tracing/available_filter_functions";
