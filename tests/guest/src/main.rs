@@ -1,19 +1,18 @@
 //! What runs inside the guest: benchmark, measurements, KTAP tests, differential tester, torture. One static program, run as root by PID 1.
 
-mod bench;
+mod benchmarks;
 mod cell;
 mod diff;
 mod hostile;
 mod ktap;
-mod measure;
 mod proc;
-mod programs;
 mod sys;
 mod sysfs;
 mod tests;
 mod torture;
 mod tutorial;
 
+use benchmarks::{calls, measure, programs};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -26,7 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Measure calls without the module, with it, attached and beside an attached process
-    Bench(bench::Args),
+    Bench(calls::Args),
     /// Do all that an attached process can do to make its calls dear, and hold the price against stock
     Hostile(hostile::Args),
     /// What a hostile process becomes by exec
@@ -68,7 +67,7 @@ enum Command {
 
 fn main() {
     let code = match Cli::parse().command {
-        Command::Bench(args) => bench::main(&args),
+        Command::Bench(args) => calls::main(&args),
         Command::Hostile(args) => hostile::main(&args),
         Command::HostileExec { left } => hostile::again(left),
         Command::Measure(args) => measure::main(&args),

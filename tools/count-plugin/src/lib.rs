@@ -8,7 +8,7 @@
 //!
 //! Everything between the marks counts. If an interrupt comes there, it does too: whoever reads the file has to tell. One CPU only.
 
-#[path = "../../../tests/guest/src/bench/mark.rs"]
+#[path = "../../../tests/guest/src/benchmarks/calls/mark.rs"]
 mod mark;
 
 use std::fs::File;

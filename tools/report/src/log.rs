@@ -1,4 +1,4 @@
-//! What a guest printed while it measured: the lines that `tests/guest/src/measure` describes.
+//! What a guest printed while it measured: the lines that `tests/guest/src/benchmarks/measure` describes.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

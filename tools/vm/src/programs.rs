@@ -13,7 +13,7 @@ const BOOT: &str = "programs";
 /// Between these lines is what a run writes.
 const BEGIN: &str = "<!-- make test-programs writes from here -->";
 const END: &str = "<!-- to here -->";
-/// What the lines for the table begin with; known to tests/guest/src/programs/mod.rs.
+/// What the lines for the table begin with; known to tests/guest/src/benchmarks/programs/mod.rs.
 const ROW: &str = "ROW ";
 
 const HEAD: &str = "\

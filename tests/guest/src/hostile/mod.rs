@@ -11,7 +11,7 @@ mod acts;
 mod exec;
 mod world;
 
-use crate::bench::clock::Clock;
+use crate::benchmarks::calls::clock::Clock;
 use crate::proc::{nap, Ended, Kid};
 use crate::{sys, sysfs};
 use acts::{Act, ACTS};

@@ -61,7 +61,7 @@ impl World {
         sys::unmap(edge + 4096, 4096)?;
         // SAFETY: mapped above.
         unsafe { std::ptr::write_volatile(edge as *mut u8, 1) };
-        crate::bench::clock::touch(&mut buffer);
+        crate::benchmarks::calls::clock::touch(&mut buffer);
         let world = World {
             p: Pipe::new(libc::O_NONBLOCK)?,
             q: Pipe::new(libc::O_NONBLOCK)?,

@@ -14,9 +14,9 @@
 mod facts;
 mod programs;
 
-use crate::bench::clock::Clock;
-use crate::bench::figures::{Bench, Kind, KINDS};
-use crate::bench::stats::Figure;
+use crate::benchmarks::calls::clock::Clock;
+use crate::benchmarks::calls::figures::{Bench, Kind, KINDS};
+use crate::benchmarks::calls::stats::Figure;
 use crate::sys;
 use crate::sysfs::{self, Call};
 

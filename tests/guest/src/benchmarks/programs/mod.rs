@@ -11,7 +11,7 @@ mod look;
 mod row;
 mod run;
 
-use crate::bench::clock::Clock;
+use crate::benchmarks::calls::clock::Clock;
 use crate::ktap::{Outcome, Report};
 use crate::sysfs;
 use list::{Program, PROGRAMS};

@@ -157,7 +157,7 @@ mod tests {
     /// What was changed here and not run since is not in the table, nor what is no longer here.
     #[test]
     fn the_docs_have_these_programs_and_no_others() {
-        let text = include_str!("../../../../docs/programs.md");
+        let text = include_str!("../../../../../docs/programs.md");
         let rows = text
             .lines()
             .filter(|line| line.starts_with("| `") || line.starts_with("| Python"));
