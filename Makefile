@@ -125,7 +125,7 @@ help:
 	@echo "make test-programs     real programs that use pipes in Debian: what attaching them does (docs/programs.md)"
 	@echo "make test-debug        the guest tests on a kernel with KASAN and lockdep; BOOT=NAME for one boot of qemu/boots-debug.toml"
 	@echo "make test-matrix       CPU models and boot options, what each must answer and did (docs/matrix.md); CELL=TEXT for some"
-	@echo "make torture           streams through pipes under every abuse, each byte checked; MINUTES=2, SEED=1"
+	@echo "make torture           streams through pipes under every stressor, each byte checked; MINUTES=2, SEED=1"
 	@echo "make fuzz              random calls, stock and attached compared, until they differ or HOURS=n (1; also 0.1) are over"
 	@echo "make fuzz-host         arbitrary inputs for engine, spec compiler and runner, SECONDS=n (30) for each target (docs/fuzzing.md)"
 	@echo "make deb               packages synthjit-dkms and synthctl for Debian 13, in build/deb (docs/packages.md)"

@@ -5,7 +5,7 @@
 
 use super::check::{Checker, Wrong};
 use super::message::LONGEST;
-use super::turns::DEEDS;
+use super::phases::ACTIONS;
 use crate::proc::futex_wake;
 use crate::sys::{self, Sys};
 use std::cell::UnsafeCell;
@@ -16,8 +16,8 @@ pub const DESKS: usize = 20;
 /// Pages of a desk's buffer.
 pub const PAGES: usize = 4;
 pub const PAGE: usize = 4096;
-/// Most abusers.
-pub const ABUSERS: usize = 20;
+/// Most stressors.
+pub const STRESSORS: usize = 20;
 
 const TEXT: usize = 1024;
 
@@ -66,10 +66,10 @@ pub struct State {
     /// The same as all other processes know them.
     pub from_home: i32,
     pub to_home: i32,
-    /// Set of [`super::deeds::Deed`]s that it may do.
-    pub deeds: u64,
+    /// Set of [`super::actions::Action`]s that it may do.
+    pub actions: u64,
     pub random: u64,
-    /// Strides until the next deed is due.
+    /// Strides until the next action is due.
     pub due: u64,
     /// The writer's number and its next message's.
     pub writer: u32,
@@ -134,19 +134,19 @@ pub struct Board {
     pub counts: [AtomicU64; 64],
     /// Writers end their streams.
     pub stop: AtomicU32,
-    /// Abusers end.
+    /// Stressors end.
     pub leave: AtomicU32,
     /// Something went wrong: everybody ends.
     pub abort: AtomicU32,
     /// Processes of the crowd that fills the arena that have got what they get.
     pub crowd: AtomicU32,
-    /// Whose turn it is to abuse: bits of [`super::turns::Turn::set`].
-    pub turn: AtomicU32,
+    /// The stressors of this phase: bits of [`super::phases::Phase::set`].
+    pub phase: AtomicU32,
     /// Not zero: nobody is attached, nothing of the module is there.
     pub stock: AtomicU32,
-    /// Set of deeds that this kernel does not know.
+    /// Set of actions that this kernel does not know.
     pub impossible: AtomicU64,
-    /// Set of deeds that somebody has begun. Those that nobody has come first.
+    /// Set of actions that somebody has begun. Those that nobody has come first.
     pub begun: AtomicU64,
     /// Calls that ran specialised, bytes of code in use at most: what was seen of them.
     pub hits: AtomicU64,
@@ -154,8 +154,8 @@ pub struct Board {
     pub made: AtomicU64,
     pub dropped: AtomicU64,
     pub arena: AtomicU64,
-    /// Seconds since the beginning at which an abuser was last seen alive, by its number.
-    pub alive: [AtomicU64; ABUSERS],
+    /// Seconds since the beginning at which a stressor was last seen alive, by its number.
+    pub alive: [AtomicU64; STRESSORS],
     wrong_kind: AtomicU32,
     wrong_bytes: AtomicU64,
     wrong_text: UnsafeCell<[u8; TEXT]>,
@@ -208,15 +208,15 @@ impl Board {
         self.leave.load(Ordering::Relaxed) != 0 || self.aborted()
     }
 
-    /// From now on these abuse.
-    pub fn give_turn(&self, set: u32) {
-        self.turn.store(set, Ordering::SeqCst);
-        futex_wake(&self.turn);
+    /// A phase with these stressors begins.
+    pub fn begin_phase(&self, set: u32) {
+        self.phase.store(set, Ordering::SeqCst);
+        futex_wake(&self.phase);
     }
 
-    /// Whether those who stream may do deeds now.
-    pub fn deeds_wanted(&self) -> bool {
-        self.turn.load(Ordering::Relaxed) & DEEDS != 0
+    /// Whether those who stream may act now.
+    pub fn actions_wanted(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) & ACTIONS != 0
     }
 
     /// Calls that moved bytes.

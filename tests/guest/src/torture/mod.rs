@@ -1,38 +1,39 @@
 //! Torture: streams of known bytes between attached processes, while everything is done to these that a machine can do to a
 //! process. No byte may be lost, come twice, come out of order or be changed, and nothing may stand still.
 //!
-//! [`turns`] says who is at it when, [`streams`] says who streams, [`worker`] and [`relay`] stream, [`check`] compares, [`deeds`] are what streaming processes do
-//! to themselves, [`abuse`] is what others do to them, [`counts`] is what came of it.
+//! [`streams`] says who streams; [`worker`] and [`relay`] stream; [`check`] compares. [`stressors`] are what others do to the streaming
+//! processes, [`actions`] what these do to themselves, and [`phases`] says which of them come when. [`counts`] are the effects that
+//! were seen.
 
-pub mod abuse;
+mod actions;
 mod board;
 mod check;
 mod counts;
-mod deeds;
 mod message;
+mod phases;
 mod relay;
 mod seen;
 mod share;
 pub mod starvation;
 mod streams;
-mod turns;
+pub mod stressors;
 mod verdict;
 mod watch;
 mod worker;
 
+pub use actions::resume;
 pub use board::Lie;
-pub use deeds::resume;
 
 use crate::proc::{Ended, Kid};
 use crate::{sys, sysfs};
 use board::Board;
 use counts::{Count, Missing};
 use message::LONGEST;
+use phases::{Phase, Phases};
 use share::Shares;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use streams::Built;
-use turns::{Turn, Turns};
 use watch::Watch;
 use worker::Worker;
 
@@ -41,7 +42,7 @@ pub struct Args {
     /// What messages and choices depend on; without it the time of day
     #[arg(long)]
     seed: Option<u64>,
-    /// For how long to stream under abuse, in seconds
+    /// For how long to stream under stress, in seconds
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Seconds without progress after which a process counts as hanging
@@ -53,7 +54,7 @@ pub struct Args {
     /// Only stream
     #[arg(long)]
     calm: bool,
-    /// Only these abusers (may be given more than once); streaming processes do nothing to themselves
+    /// Only these stressors (may be given more than once); streaming processes do nothing to themselves
     #[arg(long)]
     only: Vec<String>,
     /// A mistake to make on purpose: it must be found
@@ -74,7 +75,7 @@ struct Run<'a> {
     board: &'static Board,
     built: Vec<Built>,
     workers: Vec<(usize, Kid)>,
-    abusers: Vec<(usize, Kid)>,
+    stressors: Vec<(usize, Kid)>,
     missing: Missing,
     watch: Watch,
     shares: Shares,
@@ -102,7 +103,7 @@ pub fn main(args: &Args) -> i32 {
     }
 }
 
-/// For the torture's own tests: a short run without abuse in which one relay does not do its duty. What was found.
+/// For the torture's own tests: a short run without stress in which one relay does not do its duty. What was found.
 pub fn finds(lie: Lie, stock: bool) -> Result<String, String> {
     let args = Args {
         seed: Some(7),
@@ -124,7 +125,7 @@ pub fn finds(lie: Lie, stock: bool) -> Result<String, String> {
     }
 }
 
-/// For the torture's own tests: a short run without abuse and without lies.
+/// For the torture's own tests: a short run without stress and without lies.
 pub fn streams_calmly(seconds: u64, stock: bool) -> Result<(), String> {
     let args = Args {
         seed: Some(8),
@@ -143,7 +144,7 @@ pub fn streams_calmly(seconds: u64, stock: bool) -> Result<(), String> {
 impl<'a> Run<'a> {
     fn start(args: &'a Args, seed: u64) -> Result<Run<'a>, String> {
         let fail = |what: &'static str| move |e| format!("{what}: {e}");
-        abuse::go_first();
+        stressors::go_first();
         // Forks are many, and no number may be used for another process soon.
         let _ = sys::write_text("/proc/sys/kernel/pid_max", "4194304");
         if !args.stock {
@@ -160,9 +161,9 @@ impl<'a> Run<'a> {
         let still = args.calm || !args.only.is_empty();
         let (missing, impossible) = match args.calm {
             true => (Vec::new(), Vec::new()),
-            false => abuse::missing(args.stock),
+            false => stressors::missing(args.stock),
         };
-        let impossible = deeds::set(&impossible);
+        let impossible = actions::set(&impossible);
         board.impossible.store(impossible, Ordering::SeqCst);
         let built = streams::build(board, seed, still).map_err(fail("pipes"))?;
         let mut run = Run {
@@ -171,7 +172,7 @@ impl<'a> Run<'a> {
             board,
             built,
             workers: Vec::new(),
-            abusers: Vec::new(),
+            stressors: Vec::new(),
             missing,
             watch: Watch::new(
                 board,
@@ -183,7 +184,7 @@ impl<'a> Run<'a> {
         run.plant();
         run.start_workers(fd).map_err(fail("fork"))?;
         if !args.calm {
-            run.start_abusers().map_err(fail("fork"))?;
+            run.start_stressors().map_err(fail("fork"))?;
         }
         Ok(run)
     }
@@ -204,7 +205,7 @@ impl<'a> Run<'a> {
         for index in desks {
             let (board, stock) = (self.board, self.args.stock);
             let kid = Kid::spawn(move || {
-                abuse::go_last();
+                stressors::go_last();
                 worker::take_signals();
                 let Ok(mut worker) = Worker::new(board, fd, index) else {
                     return worker::WRONG;
@@ -219,35 +220,35 @@ impl<'a> Run<'a> {
                 desk.owner.store(kid.pid, Ordering::SeqCst);
             }
             if !self.args.calm {
-                abuse::memory::confine(kid.pid);
+                stressors::memory::confine(kid.pid);
             }
             self.workers.push((index, kid));
         }
         Ok(())
     }
 
-    fn start_abusers(&mut self) -> sys::Sys<()> {
+    fn start_stressors(&mut self) -> sys::Sys<()> {
         let pipes: Vec<_> = self.built.iter().flat_map(|b| b.pipes.clone()).collect();
-        for (number, abuser) in abuse::ALL.iter().enumerate() {
+        for (number, stressor) in stressors::ALL.iter().enumerate() {
             let only = &self.args.only;
-            let wanted = only.is_empty() || only.iter().any(|o| o == abuser.name);
+            let wanted = only.is_empty() || only.iter().any(|o| o == stressor.name);
             let missing = |goal: &Count| self.missing.iter().any(|(m, _)| m == goal);
-            let idle = !abuser.goals.is_empty() && abuser.goals.iter().all(missing);
-            if !wanted || idle || abuser.module && self.args.stock {
+            let idle = !stressor.goals.is_empty() && stressor.goals.iter().all(missing);
+            if !wanted || idle || stressor.module && self.args.stock {
                 continue;
             }
             let started = self.watch.started;
-            let kid = abuse::start(number, abuser, self.board, &pipes, self.seed, started)?;
-            self.abusers.push((number, kid));
+            let kid = stressors::start(number, stressor, self.board, &pipes, self.seed, started)?;
+            self.stressors.push((number, kid));
         }
         Ok(())
     }
 
-    /// All of it: streaming under abuse, the end of the abusers, the end of the streams, the reckoning.
+    /// All of it: streaming under stress, the end of the stressors, the end of the streams, the reckoning.
     fn whole(&mut self) -> Result<(), String> {
         let done = self
-            .abuse()
-            .and_then(|()| self.end_abusers())
+            .stress()
+            .and_then(|()| self.end_stressors())
             .and_then(|()| self.end_streams())
             .and_then(|()| self.reckon());
         if done.is_err() {
@@ -256,13 +257,17 @@ impl<'a> Run<'a> {
         done
     }
 
-    /// Turn after turn, until the time is over and everything has been done that can be done. On a slow machine that takes longer.
-    fn abuse(&mut self) -> Result<(), String> {
+    /// Phase after phase, until the time is over and everything has been done that can be done. On a slow machine that takes longer.
+    fn stress(&mut self) -> Result<(), String> {
         let least = Duration::from_secs(self.args.seconds);
         let most = least + LONGER;
-        let numbers = self.abusers.iter().map(|(number, _)| *number);
-        let pager = |n: &usize| abuse::ALL.get(*n).is_some_and(|a| a.name == abuse::PAGER);
-        let mut turns = Turns::new(self.seed, numbers.filter(|n| !pager(n)).collect());
+        let numbers = self.stressors.iter().map(|(number, _)| *number);
+        let pager = |n: &usize| {
+            stressors::ALL
+                .get(*n)
+                .is_some_and(|a| a.name == stressors::PAGER)
+        };
+        let mut phases = Phases::new(self.seed, numbers.filter(|n| !pager(n)).collect());
         loop {
             let now = self.watch.started.elapsed();
             let undone = counts::undone(self.board, &self.missing);
@@ -270,37 +275,37 @@ impl<'a> Run<'a> {
             if now >= least && (!left || now >= most) {
                 return Ok(());
             }
-            let turn = match now < least {
-                true => turns.next(),
-                false => turns.for_undone(&undone),
+            let phase = match now < least {
+                true => phases.next(),
+                false => phases.for_undone(&undone),
             };
-            self.turn(&turn, if now < least { least } else { most })?;
+            self.phase(&phase, if now < least { least } else { most })?;
         }
     }
 
-    /// One turn; it ends early when the time is over.
-    fn turn(&mut self, turn: &Turn, end: Duration) -> Result<(), String> {
+    /// One phase; it ends early when the time is over.
+    fn phase(&mut self, phase: &Phase, end: Duration) -> Result<(), String> {
         let begin = Instant::now();
         let possible = |c: &&Count| !self.missing.iter().any(|(m, _)| m == *c);
-        let goals: Vec<(Count, u64)> = turn
+        let goals: Vec<(Count, u64)> = phase
             .goals
             .iter()
             .filter(possible)
             .map(|c| (*c, self.board.count(*c)))
             .collect();
-        self.board.give_turn(turn.set);
-        if turn.is_quiet() && self.complete() && !self.args.stock {
+        self.board.begin_phase(phase.set);
+        if phase.is_quiet() && self.complete() && !self.args.stock {
             self.attach_anew();
         }
-        self.shares.turn(self.board, turn.is_quiet());
+        self.shares.phase(self.board, phase.is_quiet());
         loop {
             let reached = goals.iter().all(|(c, n)| self.board.count(*c) > *n)
-                && (!turn.is_quiet() || self.args.stock || self.shares.quiet_enough());
+                && (!phase.is_quiet() || self.args.stock || self.shares.quiet_enough());
             let now = begin.elapsed();
-            let over = now >= turn.most || now >= turn.least && reached;
+            let over = now >= phase.most || now >= phase.least && reached;
             let over = over || self.watch.started.elapsed() >= end;
             if over {
-                println!("# torture: {:.1} s of {}", now.as_secs_f32(), turn.names());
+                println!("# torture: {:.1} s of {}", now.as_secs_f32(), phase.names());
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -312,7 +317,7 @@ impl<'a> Run<'a> {
     }
 
     /// Processes that are left alone for a while because of what was done to them are specialised again at once when they are
-    /// attached anew. Abusers of the turn before may attach as well.
+    /// attached anew. Stressors of the phase before may attach as well.
     fn attach_anew(&self) {
         for pid in self.board.carriers() {
             let _ = sysfs::detach(pid);
@@ -354,40 +359,40 @@ impl<'a> Run<'a> {
                 return Err(format!("process {index} ended: {end:?}"));
             }
         }
-        for (number, kid) in &mut self.abusers {
+        for (number, kid) in &mut self.stressors {
             if let (Some(end), false) = (kid.ended(), self.board.leaving()) {
-                let name = abuse::ALL.get(*number).map_or("", |a| a.name);
-                return Err(format!("abuser {name} ended: {end:?}"));
+                let name = stressors::ALL.get(*number).map_or("", |a| a.name);
+                return Err(format!("stressor {name} ended: {end:?}"));
             }
         }
-        self.watch.look(&self.abusers)?;
+        self.watch.look(&self.stressors)?;
         if talk {
             self.watch.talk();
         }
         Ok(())
     }
 
-    /// The abusers put everything right and end. The pager stays as long as somebody may need it.
-    fn end_abusers(&mut self) -> Result<(), String> {
+    /// The stressors put everything right and end. The pager stays as long as somebody may need it.
+    fn end_stressors(&mut self) -> Result<(), String> {
         self.board.leave.store(1, Ordering::SeqCst);
-        self.board.give_turn(0);
+        self.board.begin_phase(0);
         let pager = |number: usize| {
-            abuse::ALL
+            stressors::ALL
                 .get(number)
-                .is_some_and(|a| a.name == abuse::PAGER)
+                .is_some_and(|a| a.name == stressors::PAGER)
         };
         let limit = Instant::now() + Duration::from_secs(self.args.patience);
         while let Some((number, _)) = self
-            .abusers
+            .stressors
             .iter_mut()
             .find_map(|(n, kid)| (!pager(*n) && kid.ended().is_none()).then_some((*n, ())))
         {
             std::thread::sleep(Duration::from_millis(50));
             self.look(false)?;
             if Instant::now() > limit {
-                let name = abuse::ALL.get(number).map_or("", |a| a.name);
+                let name = stressors::ALL.get(number).map_or("", |a| a.name);
                 self.watch.show_stacks();
-                return Err(format!("abuser {name} does not come to an end"));
+                return Err(format!("stressor {name} does not come to an end"));
             }
         }
         // One that stopped somebody has ended before it could let him go on.
@@ -416,7 +421,7 @@ impl<'a> Run<'a> {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.board.leave.store(2, Ordering::SeqCst);
-        for (_, kid) in &mut self.abusers {
+        for (_, kid) in &mut self.stressors {
             let _ = kid.wait(Duration::from_secs(5));
         }
         for (index, kid) in &mut self.workers {

@@ -1,22 +1,22 @@
-//! How many of the calls ran specialised: of those in quiet turns, and of those under abuse.
+//! How many of the calls ran specialised: of those in quiet phases, and of those under stress.
 
 use super::board::Board;
 use super::seen::Seen;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Least share of specialised calls, in percent, for a run that has tested something. In quiet turns what is left are calls that a
-/// path gives back, because they would sleep or wake somebody, and those that have no path. Under abuse there are processes
+/// Least share of specialised calls, in percent, for a run that has tested something. In quiet phases what is left are calls that a
+/// path gives back, because they would sleep or wake somebody, and those that have no path. Under stress there are processes
 /// besides that are left alone for a while after what was done to them.
 const LEAST_QUIET: u64 = 30;
-const LEAST_ABUSED: u64 = 10;
+const LEAST_STRESSED: u64 = 10;
 
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(200);
-/// Abusers take a moment to put things right, which does not count as quiet.
+/// Stressors take a moment to put things right, which does not count as quiet.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Calls after which a quiet turn has shown enough.
+/// Calls after which a quiet phase has shown enough.
 const ENOUGH: u64 = 2000;
 
 /// Calls, and the specialised ones among them.
@@ -37,11 +37,11 @@ pub struct Shares {
     seen: Seen,
     last: Share,
     looked: Instant,
-    /// Since when nobody has abused anybody.
+    /// Since when there has been no stressor.
     quiet_since: Option<Instant>,
     pub quiet: Share,
-    pub abused: Share,
-    /// Quiet calls before this turn.
+    pub stressed: Share,
+    /// Quiet calls before this phase.
     before: u64,
 }
 
@@ -53,19 +53,19 @@ impl Shares {
             looked: Instant::now(),
             quiet_since: None,
             quiet: Share::default(),
-            abused: Share::default(),
+            stressed: Share::default(),
             before: 0,
         }
     }
 
-    /// A turn begins.
-    pub fn turn(&mut self, board: &Board, quiet: bool) {
+    /// A phase begins.
+    pub fn phase(&mut self, board: &Board, quiet: bool) {
         self.count(board);
         self.quiet_since = quiet.then(Instant::now);
         self.before = self.quiet.calls;
     }
 
-    /// Whether a quiet turn has been long enough.
+    /// Whether a quiet phase has been long enough.
     pub fn quiet_enough(&self) -> bool {
         self.quiet.calls - self.before >= ENOUGH
     }
@@ -87,7 +87,7 @@ impl Shares {
             hits: board.hits.load(Ordering::Relaxed),
         };
         let sum = match self.quiet_since {
-            None => &mut self.abused,
+            None => &mut self.stressed,
             Some(since) if before.duration_since(since) < SETTLE => &mut Share::default(),
             Some(_) => &mut self.quiet,
         };
@@ -99,8 +99,8 @@ impl Shares {
     /// What is wrong with the shares.
     pub fn complaint(&self) -> Option<String> {
         let checks = [
-            ("in quiet turns", self.quiet, LEAST_QUIET),
-            ("under abuse", self.abused, LEAST_ABUSED),
+            ("in quiet phases", self.quiet, LEAST_QUIET),
+            ("under stress", self.stressed, LEAST_STRESSED),
         ];
         let (what, share, least) = checks.into_iter().find(|(_, s, l)| s.percent() < *l)?;
         Some(format!(
@@ -118,24 +118,24 @@ mod tests {
     fn too_small_a_share_is_told() {
         let mut shares = Shares::new();
         let share = |hits| Share { calls: 1000, hits };
-        (shares.quiet, shares.abused) = (share(300), share(100));
+        (shares.quiet, shares.stressed) = (share(300), share(100));
         assert_eq!(shares.complaint(), None);
-        shares.abused = share(99);
-        assert!(shares.complaint().unwrap().contains("under abuse"));
+        shares.stressed = share(99);
+        assert!(shares.complaint().unwrap().contains("under stress"));
         shares.quiet = Share::default();
         assert!(shares.complaint().unwrap().contains("quiet"));
     }
 
     #[test]
-    fn calls_are_quiet_once_abusers_have_settled() {
+    fn calls_are_quiet_once_stressors_have_settled() {
         let board = Board::new().unwrap();
         let mut shares = Shares::new();
-        let mut streamed = |shares: &mut Shares, calls| {
+        let streamed = |shares: &mut Shares, calls| {
             board.desks[0].progress.fetch_add(calls, Ordering::Relaxed);
             shares.count(board);
         };
         streamed(&mut shares, 5);
-        shares.turn(board, true);
+        shares.phase(board, true);
         streamed(&mut shares, 7);
         std::thread::sleep(SETTLE);
         streamed(&mut shares, 11);
@@ -143,8 +143,11 @@ mod tests {
         assert!(!shares.quiet_enough());
         streamed(&mut shares, ENOUGH);
         assert!(shares.quiet_enough());
-        shares.turn(board, false);
+        shares.phase(board, false);
         streamed(&mut shares, 17);
-        assert_eq!((shares.abused.calls, shares.quiet.calls), (22, ENOUGH + 13));
+        assert_eq!(
+            (shares.stressed.calls, shares.quiet.calls),
+            (22, ENOUGH + 13)
+        );
     }
 }

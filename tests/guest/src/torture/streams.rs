@@ -1,8 +1,8 @@
 //! Which processes stream through which pipes.
 
+use super::actions::{self, Action};
 use super::board::{Board, Role, State, DESKS};
 use super::check::Checker;
-use super::deeds::{self, Deed};
 use super::message::Rules;
 use crate::sys::{self, Sys};
 use std::sync::atomic::Ordering;
@@ -17,13 +17,13 @@ pub struct Stream {
     readers: u32,
     /// One process is writer and reader.
     both: bool,
-    deeds: &'static [&'static [Deed]],
+    actions: &'static [&'static [Action]],
 }
 
 /// All streams of a run.
 ///
 /// Processes that get threads, io_uring or another program are left on the stock path for longer and longer, rightly. So such
-/// deeds are done in some streams only, and the others stay specialised.
+/// actions are done in some streams only, and the others stay specialised.
 pub const STREAMS: &[Stream] = &[
     Stream {
         name: "own",
@@ -33,7 +33,7 @@ pub const STREAMS: &[Stream] = &[
         relay: None,
         readers: 0,
         both: true,
-        deeds: &[deeds::CALM],
+        actions: &[actions::CALM],
     },
     Stream {
         name: "plain",
@@ -42,7 +42,7 @@ pub const STREAMS: &[Stream] = &[
         relay: None,
         readers: 1,
         both: false,
-        deeds: &[deeds::CALM, deeds::FORKING],
+        actions: &[actions::CALM, actions::FORKING],
     },
     Stream {
         name: "crowd",
@@ -51,7 +51,7 @@ pub const STREAMS: &[Stream] = &[
         relay: None,
         readers: 1,
         both: false,
-        deeds: &[deeds::CALM, deeds::FORKING, deeds::WILD],
+        actions: &[actions::CALM, actions::FORKING, actions::WILD],
     },
     Stream {
         name: "shared",
@@ -60,7 +60,7 @@ pub const STREAMS: &[Stream] = &[
         relay: None,
         readers: 2,
         both: false,
-        deeds: &[deeds::CALM, deeds::FORKING],
+        actions: &[actions::CALM, actions::FORKING],
     },
     Stream {
         name: "relay",
@@ -69,7 +69,7 @@ pub const STREAMS: &[Stream] = &[
         relay: Some(Role::Relay),
         readers: 1,
         both: false,
-        deeds: &[deeds::CALM, deeds::FORKING, deeds::WILD],
+        actions: &[actions::CALM, actions::FORKING, actions::WILD],
     },
     Stream {
         name: "splice",
@@ -78,7 +78,7 @@ pub const STREAMS: &[Stream] = &[
         relay: Some(Role::Splicer),
         readers: 1,
         both: false,
-        deeds: &[deeds::CALM, deeds::WILD],
+        actions: &[actions::CALM, actions::WILD],
     },
 ];
 
@@ -118,10 +118,10 @@ pub fn build(board: &Board, seed: u64, calm: bool) -> Sys<Vec<Built>> {
                 if at >= DESKS {
                     return;
                 }
-                let kinds = stream.deeds;
-                let deeds = match calm {
+                let kinds = stream.actions;
+                let actions = match calm {
                     true => 0,
-                    false => deeds::set(
+                    false => actions::set(
                         kinds
                             .get(at % kinds.len().max(1))
                             .copied()
@@ -135,7 +135,7 @@ pub fn build(board: &Board, seed: u64, calm: bool) -> Sys<Vec<Built>> {
                     to,
                     from_home: from,
                     to_home: to,
-                    deeds,
+                    actions,
                     random: seed ^ (at as u64) << 32,
                     due: 0,
                     writer,
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_streams_fit_and_all_deeds_are_done_somewhere() {
+    fn all_streams_fit_and_all_actions_are_done_somewhere() {
         let board = Board::new().unwrap();
         let built = build(board, 3, false).unwrap();
         let desks: Vec<usize> = built.iter().flat_map(|b| b.desks.clone()).collect();
@@ -188,7 +188,7 @@ mod tests {
         // SAFETY: nobody streams in this test.
         let done = desks
             .iter()
-            .fold(0, |all, d| all | unsafe { board.desks[*d].state() }.deeds);
-        assert_eq!(done, deeds::set(deeds::ALL));
+            .fold(0, |all, d| all | unsafe { board.desks[*d].state() }.actions);
+        assert_eq!(done, actions::set(actions::ALL));
     }
 }

@@ -91,13 +91,13 @@ impl Run<'_> {
             );
         }
         print!("{}", table(b, &self.missing));
-        let (quiet, abused) = (self.shares.quiet, self.shares.abused);
+        let (quiet, stressed) = (self.shares.quiet, self.shares.stressed);
         println!(
-            "#   specialised: {} % of {} calls in quiet turns, {} % of {} calls under abuse",
+            "#   specialised: {} % of {} calls in quiet phases, {} % of {} calls under stress",
             quiet.percent(),
             quiet.calls,
-            abused.percent(),
-            abused.calls
+            stressed.percent(),
+            stressed.calls
         );
         let of = |kind: Kind| match b.told() {
             Some(wrong) if wrong.kind == kind => wrong.bytes.max(1),
@@ -111,8 +111,8 @@ impl Run<'_> {
             false => sums.iter().map(|(w, r)| w.bytes.abs_diff(r.bytes)).sum(),
         };
         println!(
-            "TORTURE {} seed={} bytes={} lost={} duplicated={} reordered={} changed={} hits={} quiet={}% abused={}% bailouts={} synthesized={} \
-             dropped={} arena={} deeds={} ms={}{}",
+            "TORTURE {} seed={} bytes={} lost={} duplicated={} reordered={} changed={} hits={} quiet={}% stressed={}% bailouts={} synthesized={} \
+             dropped={} arena={} effects={} ms={}{}",
             if outcome.is_ok() { "ok" } else { "failed" },
             self.seed,
             self.bytes(),
@@ -122,7 +122,7 @@ impl Run<'_> {
             of(Kind::Changed),
             b.hits.load(Ordering::SeqCst),
             quiet.percent(),
-            abused.percent(),
+            stressed.percent(),
             b.bails.load(Ordering::SeqCst),
             b.made.load(Ordering::SeqCst),
             b.dropped.load(Ordering::SeqCst),

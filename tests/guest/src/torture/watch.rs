@@ -1,8 +1,8 @@
 //! Watches a run: everybody must get on. Shows where they are if not.
 
-use super::abuse;
-use super::board::{Board, ABUSERS, DESKS};
+use super::board::{Board, DESKS, STRESSORS};
 use super::counts::Count;
+use super::stressors;
 use crate::proc::Kid;
 use crate::{sys, sysfs};
 use std::sync::atomic::Ordering;
@@ -18,9 +18,9 @@ pub struct Watch {
     logs: bool,
     pub started: Instant,
     talked: Instant,
-    /// Progress of each desk, and sign of life of each abuser, and when it was seen to change.
+    /// Progress of each desk, and sign of life of each stressor, and when it was seen to change.
     desks: [(u64, Instant); DESKS],
-    abusers: [(u64, Instant); ABUSERS],
+    stressors: [(u64, Instant); STRESSORS],
 }
 
 impl Watch {
@@ -33,12 +33,12 @@ impl Watch {
             started: now,
             talked: now,
             desks: [(0, now); DESKS],
-            abusers: [(0, now); ABUSERS],
+            stressors: [(0, now); STRESSORS],
         }
     }
 
     /// Fails if somebody does not get on.
-    pub fn look(&mut self, abusers: &[(usize, Kid)]) -> Result<(), String> {
+    pub fn look(&mut self, stressors: &[(usize, Kid)]) -> Result<(), String> {
         let now = Instant::now();
         let mut hangs = None;
         for (i, (desk, seen)) in self.board.desks.iter().zip(&mut self.desks).enumerate() {
@@ -54,18 +54,19 @@ impl Watch {
                 ));
             }
         }
-        for (number, _) in abusers.iter().filter(|_| !self.board.leaving()) {
-            let (Some(alive), Some(seen)) =
-                (self.board.alive.get(*number), self.abusers.get_mut(*number))
-            else {
+        for (number, _) in stressors.iter().filter(|_| !self.board.leaving()) {
+            let (Some(alive), Some(seen)) = (
+                self.board.alive.get(*number),
+                self.stressors.get_mut(*number),
+            ) else {
                 continue;
             };
             let alive = alive.load(Ordering::SeqCst);
             if alive != seen.0 {
                 *seen = (alive, now);
             } else if now.duration_since(seen.1) > self.patience {
-                let name = abuse::ALL.get(*number).map_or("", |a| a.name);
-                hangs = Some(format!("abuser {name} hangs"));
+                let name = stressors::ALL.get(*number).map_or("", |a| a.name);
+                hangs = Some(format!("stressor {name} hangs"));
             }
         }
         match hangs {

@@ -1,9 +1,9 @@
 //! A streaming process: writes, reads, passes on, and now and then does something to itself.
 
+use super::actions;
 use super::board::{map_shared, Board, Desk, Lie, Role, State, PAGE, PAGES};
 use super::check::{Kind, Wrong};
 use super::counts::Count;
-use super::deeds;
 use super::message::{digest, FIXED, LONGEST};
 use super::relay;
 use crate::diff::rng::Rng;
@@ -12,10 +12,10 @@ use nix::errno::Errno;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Steps at a time, after which it is asked whether a deed is due.
+/// Steps at a time, after which it is asked whether an action is due.
 const STRIDE: usize = 16;
-/// Strides between two deeds: less than so many. Not a time, so that on a slow machine streams go on as well.
-const DEED_PAUSE: usize = 12;
+/// Strides between two actions: less than so many. Not a time, so that on a slow machine streams go on as well.
+const ACTION_PAUSE: usize = 12;
 /// Exit code of a process that saw its stream go wrong.
 pub const WRONG: i32 = 1;
 
@@ -24,11 +24,11 @@ pub struct Worker {
     pub board: &'static Board,
     pub fd: i32,
     pub index: usize,
-    /// The second mapping of the desk's buffer, which calls use and deeds spoil.
+    /// The second mapping of the desk's buffer, which calls use and actions spoil.
     pub at: usize,
-    /// Deeds are done; not by a thread or child that only goes on for a while.
-    pub deeds: bool,
-    /// What calls may return just now because a deed provokes it.
+    /// Actions are done; not by a thread or child that only goes on for a while.
+    pub actions: bool,
+    /// What calls may return just now because an action provokes it.
     pub expect: Expect,
 }
 
@@ -59,15 +59,15 @@ impl Worker {
             fd,
             index,
             at,
-            deeds: true,
+            actions: true,
             expect: Expect::default(),
         })
     }
 
-    /// The same stream in another process or thread, which does no deeds of its own.
+    /// The same stream in another process or thread, which has no actions of its own.
     pub fn other(&self) -> Worker {
         Worker {
-            deeds: false,
+            actions: false,
             expect: Expect::default(),
             ..*self
         }
@@ -183,8 +183,8 @@ impl Worker {
                 }
                 Err(Stop::Abort) => return WRONG,
             }
-            if self.deeds && self.board.deeds_wanted() && self.due() {
-                deeds::one(self);
+            if self.actions && self.board.actions_wanted() && self.due() {
+                actions::one(self);
             }
         }
     }
@@ -211,14 +211,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether a deed is due; sets when the next one is.
+    /// Whether an action is due; sets when the next one is.
     fn due(&self) -> bool {
         let state = self.state();
         if state.due > 0 {
             state.due -= 1;
             return false;
         }
-        state.due = self.random().below(DEED_PAUSE) as u64;
+        state.due = self.random().below(ACTION_PAUSE) as u64;
         true
     }
 

@@ -5,7 +5,7 @@ use crate::proc::{poll_until, Board, Ended, Kid};
 use crate::sys;
 use crate::sysfs;
 use crate::tests::support::lab::{Lab, Res, Stop};
-use crate::torture::abuse::hotplug::others;
+use crate::torture::stressors::hotplug::others;
 use crate::{ensure, same, skip};
 
 /// Words of the board: how often the guest has run, and how often it has found something wrong.

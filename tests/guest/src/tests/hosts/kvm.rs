@@ -9,7 +9,7 @@ use crate::proc::{self, nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs::{self, Call};
 use crate::tests::support::lab::{echo, Lab, Res, Stop};
-use crate::torture::abuse::hotplug::others;
+use crate::torture::stressors::hotplug::others;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::proc::{Board, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::tests::support::lab::{Lab, Res};
-use crate::torture::abuse::hotplug::others;
+use crate::torture::stressors::hotplug::others;
 use crate::{area, ensure, same, skip};
 use std::time::Duration;
 

@@ -17,10 +17,10 @@ pub use buffers::userfaultfd;
 pub use exec::resume;
 pub use uring::probe as uring_probe;
 
-/// One kind of deed.
+/// One thing that a streaming process does to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Deed {
+pub enum Action {
     /// `mprotect` toggled by a process that shares the memory, while calls use the buffer.
     Protect,
     /// Calls with a buffer that cannot be read or written at all.
@@ -53,49 +53,49 @@ pub enum Deed {
     Uring,
 }
 
-/// Deeds that leave a process specialised.
-pub const CALM: &[Deed] = &[
-    Deed::Protect,
-    Deed::Unreadable,
-    Deed::Zap,
-    Deed::UserFault,
-    Deed::PageOut,
-    Deed::Dup,
-    Deed::Starve,
+/// Actions that leave a process specialised.
+pub const CALM: &[Action] = &[
+    Action::Protect,
+    Action::Unreadable,
+    Action::Zap,
+    Action::UserFault,
+    Action::PageOut,
+    Action::Dup,
+    Action::Starve,
 ];
 
-/// Deeds of a process that has children.
-pub const FORKING: &[Deed] = &[
-    Deed::Storm,
-    Deed::Carry,
-    Deed::Seccomp,
-    Deed::Zap,
-    Deed::Dup,
-    Deed::Unreadable,
+/// Actions of a process that has children.
+pub const FORKING: &[Action] = &[
+    Action::Storm,
+    Action::Carry,
+    Action::Seccomp,
+    Action::Zap,
+    Action::Dup,
+    Action::Unreadable,
 ];
 
 /// Everything.
-pub const WILD: &[Deed] = ALL;
+pub const WILD: &[Action] = ALL;
 
-pub const ALL: &[Deed] = &[
-    Deed::Protect,
-    Deed::Unreadable,
-    Deed::Zap,
-    Deed::UserFault,
-    Deed::PageOut,
-    Deed::Dup,
-    Deed::Storm,
-    Deed::Carry,
-    Deed::Seccomp,
-    Deed::Starve,
-    Deed::Thread,
-    Deed::ThreadCarry,
-    Deed::Exec,
-    Deed::ThreadExec,
-    Deed::Uring,
+pub const ALL: &[Action] = &[
+    Action::Protect,
+    Action::Unreadable,
+    Action::Zap,
+    Action::UserFault,
+    Action::PageOut,
+    Action::Dup,
+    Action::Storm,
+    Action::Carry,
+    Action::Seccomp,
+    Action::Starve,
+    Action::Thread,
+    Action::ThreadCarry,
+    Action::Exec,
+    Action::ThreadExec,
+    Action::Uring,
 ];
 
-/// What deeds must have done in a run.
+/// The effects that actions must have had in a run.
 pub const GOALS: &[Count] = &[
     Count::Splices,
     Count::Tees,
@@ -120,45 +120,45 @@ pub const GOALS: &[Count] = &[
     Count::StarvedCode,
 ];
 
-/// Deeds as a set of bits.
-pub fn set(deeds: &[Deed]) -> u64 {
-    deeds.iter().fold(0, |all, d| all | 1 << *d as u32)
+/// Actions as a set of bits.
+pub fn set(actions: &[Action]) -> u64 {
+    actions.iter().fold(0, |all, d| all | 1 << *d as u32)
 }
 
-/// Does one of the deeds that are allowed here.
+/// Does one of the actions that are allowed here.
 pub fn one(w: &mut Worker) {
-    let allowed = w.state().deeds
+    let allowed = w.state().actions
         & !w.board
             .impossible
             .load(std::sync::atomic::Ordering::Relaxed);
     let begun = w.board.begun.load(Ordering::Relaxed);
     let new = allowed & !begun;
     let wanted = if new != 0 { new } else { allowed };
-    let choice: Vec<Deed> = ALL
+    let choice: Vec<Action> = ALL
         .iter()
         .copied()
         .filter(|d| wanted & 1 << *d as u32 != 0)
         .collect();
-    let deed = w.random().pick(&choice);
+    let action = w.random().pick(&choice);
     w.board
         .begun
-        .fetch_or(deed.map_or(0, |d| set(&[d])), Ordering::Relaxed);
-    match deed {
+        .fetch_or(action.map_or(0, |d| set(&[d])), Ordering::Relaxed);
+    match action {
         None => {}
-        Some(Deed::Protect) => buffers::protect(w),
-        Some(Deed::Unreadable) => buffers::unreadable(w),
-        Some(Deed::Zap) => buffers::zap(w),
-        Some(Deed::UserFault) => buffers::user_fault(w),
-        Some(Deed::PageOut) => buffers::page_out(w),
-        Some(Deed::Dup) => descriptors::dup(w),
-        Some(Deed::Storm) => forks::storm(w),
-        Some(Deed::Carry) => forks::carry(w),
-        Some(Deed::Seccomp) => seccomp::filtered(w),
-        Some(Deed::Starve) => starve::starve(w),
-        Some(Deed::Thread) => threads::beside(w),
-        Some(Deed::ThreadCarry) => threads::carry(w),
-        Some(Deed::Exec) => exec::exec(w),
-        Some(Deed::ThreadExec) => exec::exec_from_thread(w),
-        Some(Deed::Uring) => uring::uring(w),
+        Some(Action::Protect) => buffers::protect(w),
+        Some(Action::Unreadable) => buffers::unreadable(w),
+        Some(Action::Zap) => buffers::zap(w),
+        Some(Action::UserFault) => buffers::user_fault(w),
+        Some(Action::PageOut) => buffers::page_out(w),
+        Some(Action::Dup) => descriptors::dup(w),
+        Some(Action::Storm) => forks::storm(w),
+        Some(Action::Carry) => forks::carry(w),
+        Some(Action::Seccomp) => seccomp::filtered(w),
+        Some(Action::Starve) => starve::starve(w),
+        Some(Action::Thread) => threads::beside(w),
+        Some(Action::ThreadCarry) => threads::carry(w),
+        Some(Action::Exec) => exec::exec(w),
+        Some(Action::ThreadExec) => exec::exec_from_thread(w),
+        Some(Action::Uring) => uring::uring(w),
     }
 }

@@ -1,10 +1,10 @@
 //! Takes CPUs offline and brings them back.
 
 use super::super::counts::{Count, Missing};
-use super::{Abuser, Ground};
+use super::{Context, Stressor};
 use crate::sys;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "hotplug",
     run,
     missing,
@@ -29,7 +29,7 @@ fn missing() -> Missing {
     }
 }
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     let files = others();
     while g.on() {
         if let Some(file) = g.rng.pick(&files.iter().collect::<Vec<_>>()) {

@@ -1,4 +1,4 @@
-//! Processes that abuse those that stream. Each does so while it is its turn ([`super::turns`]), comes back to its loop often, and
+//! Processes that disturb those that stream. Each does so in its phases ([`super::phases`]), comes back to its loop often, and
 //! is missed if it does not. What it must bring about is counted where it can be seen to have had its effect.
 
 mod arena;
@@ -18,9 +18,9 @@ mod switch;
 mod trace;
 mod waiters;
 
+use super::actions::Action;
 use super::board::Board;
 use super::counts::{Count, Missing};
-use super::deeds::Deed;
 use super::streams::Ends;
 use crate::diff::rng::Rng;
 use crate::proc::{futex_wait, Kid};
@@ -30,11 +30,11 @@ use std::time::{Duration, Instant};
 
 /// Longest rest after having been busy.
 const FAIR: Duration = Duration::from_millis(400);
-/// How often one whose turn it is not shows that it is alive.
+/// How often a stressor shows that it is alive outside of its phases.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What an abuser has to work with.
-pub struct Ground {
+/// What a stressor has to work with.
+pub struct Context {
     pub board: &'static Board,
     pub pipes: Vec<Ends>,
     pub rng: Rng,
@@ -44,22 +44,22 @@ pub struct Ground {
     rounds: usize,
 }
 
-impl Ground {
-    /// Waits for this abuser's turn; also says that it is alive. False: it is to end.
-    fn turn(&self) -> bool {
+impl Context {
+    /// Waits for a phase of this stressor; also says that it is alive. False: it is to end.
+    fn await_phase(&self) -> bool {
         loop {
-            let turn = self.board.turn.load(Ordering::SeqCst);
+            let phase = self.board.phase.load(Ordering::SeqCst);
             if self.on() || self.board.leaving() {
                 return !self.board.leaving();
             }
-            futex_wait(&self.board.turn, turn, LOOK);
+            futex_wait(&self.board.phase, phase, LOOK);
         }
     }
 
-    /// Whether to go on, because it is this abuser's turn still; also says that it is alive.
+    /// Whether to go on, because a phase of this stressor is still under way; also says that it is alive.
     pub fn on(&self) -> bool {
         self.live();
-        let mine = self.board.turn.load(Ordering::Relaxed) & 1 << self.number != 0;
+        let mine = self.board.phase.load(Ordering::Relaxed) & 1 << self.number != 0;
         mine && !self.board.leaving()
     }
 
@@ -75,14 +75,14 @@ impl Ground {
         self.board.leave.load(Ordering::Relaxed) < 2 && !self.board.aborted()
     }
 
-    /// 0, 1, 2 and so on below `n`, then again: for abusers that have several ways, all of which must be gone.
+    /// 0, 1, 2 and so on below `n`, then again: for stressors that have several ways, all of which must be gone.
     pub fn round(&mut self, n: usize) -> usize {
         self.rounds = self.rounds.wrapping_add(1);
         self.rounds.wrapping_sub(1) % n.max(1)
     }
 
-    /// Sleeps for a random time of less than so many milliseconds, or for twice as long as this abuser has been busy, so that
-    /// abuse leaves time to stream on a slow machine too.
+    /// Sleeps for a random time of less than so many milliseconds, or for twice as long as this stressor has been busy, so that
+    /// stress leaves time to stream on a slow machine too.
     pub fn nap(&mut self, ms: usize) {
         let random = Duration::from_micros(self.rng.below(ms * 1000) as u64);
         let fair = (self.woke.elapsed() * 2).min(FAIR);
@@ -90,7 +90,7 @@ impl Ground {
         self.woke = Instant::now();
     }
 
-    /// Rests for so many milliseconds, or until the turn is over.
+    /// Rests for so many milliseconds, or until the phase is over.
     pub fn rest(&mut self, ms: u64) {
         let end = Instant::now() + Duration::from_millis(ms);
         while self.on() && Instant::now() < end {
@@ -113,42 +113,42 @@ impl Ground {
     }
 }
 
-/// One kind of abuser.
-pub struct Abuser {
+/// One kind of stressor.
+pub struct Stressor {
     pub name: &'static str,
-    pub run: fn(&mut Ground),
+    pub run: fn(&mut Context),
     /// What cannot be done on this machine.
     pub missing: fn() -> Missing,
     /// Needs the module.
     pub module: bool,
-    /// What it must have done in a run, all of it within some seconds of a turn alone.
+    /// What it must have done in a run, all of it within some seconds of a phase of its own.
     pub goals: &'static [Count],
 }
 
-/// The one that has no turns, since deeds need it at any time.
+/// The one that has no phases, since actions need it at any time.
 pub const PAGER: &str = "pager";
 
 /// All of them.
-pub const ALL: &[Abuser] = &[
-    attach::ABUSER,
-    switch::ABUSER,
-    modules::ABUSER,
-    look::ABUSER,
-    arena::ABUSER,
-    resize::ABUSER,
-    waiters::ABUSER,
-    signals::ABUSER,
-    ptrace::ABUSER,
-    trace::ABUSER,
-    moves::ABUSER,
-    hotplug::ABUSER,
-    pager::ABUSER,
-    memory::ABUSER,
-    swap::ABUSER,
-    starve::ABUSER,
+pub const ALL: &[Stressor] = &[
+    attach::STRESSOR,
+    switch::STRESSOR,
+    modules::STRESSOR,
+    look::STRESSOR,
+    arena::STRESSOR,
+    resize::STRESSOR,
+    waiters::STRESSOR,
+    signals::STRESSOR,
+    ptrace::STRESSOR,
+    trace::STRESSOR,
+    moves::STRESSOR,
+    hotplug::STRESSOR,
+    pager::STRESSOR,
+    memory::STRESSOR,
+    swap::STRESSOR,
+    starve::STRESSOR,
 ];
 
-/// This process and those that it forks are served before those that stream, which are many: who abuses sleeps most of the time
+/// This process and those that it forks are served before those that stream, which are many: a stressor sleeps most of the time
 /// and would otherwise wait for a CPU most of the rest.
 pub fn go_first() {
     set_nice(-15);
@@ -164,16 +164,16 @@ fn set_nice(nice: i32) {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
 }
 
-/// Starts an abuser.
+/// Starts a stressor.
 pub fn start(
     number: usize,
-    abuser: &Abuser,
+    stressor: &Stressor,
     board: &'static Board,
     pipes: &[Ends],
     seed: u64,
     started: Instant,
 ) -> Sys<Kid> {
-    let mut ground = Ground {
+    let mut context = Context {
         board,
         pipes: pipes.to_vec(),
         rng: Rng::new(seed ^ 0xab05e, number as u64),
@@ -182,41 +182,41 @@ pub fn start(
         woke: Instant::now(),
         rounds: 0,
     };
-    let run = abuser.run;
-    let at_any_time = abuser.name == PAGER;
+    let run = stressor.run;
+    let at_any_time = stressor.name == PAGER;
     Kid::spawn(move || {
         if at_any_time {
-            run(&mut ground);
+            run(&mut context);
         }
-        while ground.turn() {
-            run(&mut ground);
+        while context.await_phase() {
+            run(&mut context);
         }
         0
     })
 }
 
-/// What cannot be done on this machine, by abusers and by streaming processes.
-pub fn missing(stock: bool) -> (Missing, Vec<Deed>) {
+/// What cannot be done on this machine, by stressors and by streaming processes.
+pub fn missing(stock: bool) -> (Missing, Vec<Action>) {
     let mut all: Missing = ALL.iter().flat_map(|a| (a.missing)()).collect();
-    let mut deeds = Vec::new();
+    let mut actions = Vec::new();
     if all.iter().any(|(c, _)| *c == Count::Starved) {
-        deeds.push(Deed::Starve);
+        actions.push(Action::Starve);
     }
-    if let Err(why) = super::deeds::uring_probe() {
+    if let Err(why) = super::actions::uring_probe() {
         all.push((Count::Urings, format!("no io_uring: {why}")));
         all.push((Count::UringWrites, "no io_uring".into()));
-        deeds.push(Deed::Uring);
+        actions.push(Action::Uring);
     }
     if !std::path::Path::new("/proc/sys/kernel/seccomp").exists() {
         all.push((Count::Seccomps, "no seccomp filters".into()));
         all.push((Count::Filtered, "no seccomp filters".into()));
-        deeds.push(Deed::Seccomp);
+        actions.push(Action::Seccomp);
     }
     if all.iter().any(|(c, _)| *c == Count::UserFaults) {
-        deeds.push(Deed::UserFault);
+        actions.push(Action::UserFault);
     }
     if all.iter().any(|(c, _)| *c == Count::PageOuts) {
-        deeds.push(Deed::PageOut);
+        actions.push(Action::PageOut);
     }
     if stock {
         use Count::*;
@@ -240,7 +240,7 @@ pub fn missing(stock: bool) -> (Missing, Vec<Deed>) {
             all.push((c, "without the module".into()));
         }
     }
-    (all, deeds)
+    (all, actions)
 }
 
 /// Nothing is missing.

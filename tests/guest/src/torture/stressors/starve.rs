@@ -2,12 +2,12 @@
 
 use super::super::counts::{Count, Missing};
 use super::super::starvation::{self, Starvation};
-use super::{Abuser, Ground};
+use super::{Context, Stressor};
 use crate::sys::{self, Sys};
 use crate::sysfs;
 use nix::errno::Errno;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "starve",
     run,
     missing,
@@ -20,11 +20,11 @@ fn missing() -> Missing {
         return Vec::new();
     };
     let all = [Count::Starved, Count::StarvedCode];
-    let all = all.iter().chain(ABUSER.goals);
+    let all = all.iter().chain(STRESSOR.goals);
     all.map(|c| (*c, why.clone())).collect()
 }
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     let Ok(starvation) = Starvation::open() else {
         return;
     };
@@ -46,7 +46,7 @@ fn run(g: &mut Ground) {
 }
 
 /// Detaches a process, and attaches it while allocations fail.
-fn attach(g: &Ground, starvation: &Starvation, pid: i32) {
+fn attach(g: &Context, starvation: &Starvation, pid: i32) {
     if sysfs::detach(pid).is_ok() {
         g.did(Count::Detaches);
     }

@@ -169,7 +169,7 @@ pub fn userfaultfd(at: usize, len: usize) -> sys::Sys<i32> {
 pub fn user_fault(w: &mut Worker) {
     // A child of this process would not be served.
     let desk = w.desk();
-    if !w.deeds || w.board.leaving() {
+    if !w.actions || w.board.leaving() {
         return;
     }
     let Ok(fd) = userfaultfd(w.at, ALL) else {

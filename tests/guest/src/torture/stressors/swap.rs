@@ -1,12 +1,12 @@
 //! Swap on a disk in memory (which costs less time than compressing), and everything of those who stream sent there by force.
 
 use super::super::counts::{Count, Missing};
-use super::{Abuser, Ground};
+use super::{Context, Stressor};
 use crate::sys::{self, Sys};
 use std::ffi::CString;
 use std::path::Path;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "swap",
     run,
     missing,
@@ -22,7 +22,7 @@ fn missing() -> Missing {
     match on() {
         Ok(()) => Vec::new(),
         Err(why) => {
-            let goals = ABUSER.goals.iter();
+            let goals = STRESSOR.goals.iter();
             goals.map(|c| (*c, why.clone())).collect()
         }
     }
@@ -62,7 +62,7 @@ fn format() -> Sys {
     done
 }
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         let before = [moved("pswpout"), moved("pswpin")];
         if let Some(pid) = g.carrier() {

@@ -1,11 +1,11 @@
 //! A flood of signals on those who stream; some are stopped and continued.
 
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::proc::{poll_until, state};
 use std::time::Duration;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "signals",
     run,
     missing: nothing,
@@ -13,7 +13,7 @@ pub const ABUSER: Abuser = Abuser {
     goals: &[Count::Signals, Count::Interrupted, Count::Stops],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     let kinds = [
         libc::SIGUSR1,
         libc::SIGUSR2,

@@ -1,12 +1,12 @@
 //! Switches the tracing of all system calls on and off.
 
 use super::super::counts::{Count, Missing};
-use super::{Abuser, Ground};
+use super::{Context, Stressor};
 use crate::sys;
 
 const SWITCH: &str = "/sys/kernel/tracing/events/raw_syscalls/sys_enter/enable";
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "trace",
     run,
     missing,
@@ -21,7 +21,7 @@ fn missing() -> Missing {
     }
 }
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         let before = entries();
         for value in ["1", "0"] {

@@ -1,12 +1,12 @@
 //! Removes the module and loads it again, whatever is attached.
 
 use super::super::counts::Count;
-use super::{attach, nothing, Abuser, Ground};
+use super::{attach, nothing, Context, Stressor};
 use crate::proc::poll_until;
 use crate::{sys, sysfs};
 use std::time::Duration;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "module",
     run,
     missing: nothing,
@@ -14,7 +14,7 @@ pub const ABUSER: Abuser = Abuser {
     goals: &[Count::Rmmods, Count::Insmods],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         if remove(g) {
             g.nap(30);
@@ -25,7 +25,7 @@ fn run(g: &mut Ground) {
     }
 }
 
-fn remove(g: &Ground) -> bool {
+fn remove(g: &Context) -> bool {
     // Somebody may have a file of the module open for a moment.
     let gone = poll_until(Duration::from_secs(5), || sys::rmmod(sysfs::MODULE).ok());
     if gone.is_some() {
@@ -34,7 +34,7 @@ fn remove(g: &Ground) -> bool {
     gone.is_some()
 }
 
-fn load(g: &Ground) {
+fn load(g: &Context) {
     let file = std::env::var(crate::tests::MODULE_VAR).unwrap_or_default();
     // Allocations may be made to fail.
     let loaded = poll_until(Duration::from_secs(10), || sys::insmod(&file, "").ok());

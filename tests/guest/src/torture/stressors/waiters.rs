@@ -1,11 +1,11 @@
 //! Waits on the pipes by poll and epoll, and has signals sent about them.
 
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::sys;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "waiters",
     run,
     missing: nothing,
@@ -13,7 +13,7 @@ pub const ABUSER: Abuser = Abuser {
     goals: &[Count::Polls, Count::Fasyncs, Count::Sigios],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     let count = count_sigio as *const () as libc::sighandler_t;
     // SAFETY: the handler changes one number. Without it the signal would end this process.
     unsafe { libc::signal(libc::SIGIO, count) };
@@ -34,7 +34,7 @@ extern "C" fn count_sigio(_: i32) {
     SIGIOS.fetch_add(1, Ordering::Relaxed);
 }
 
-fn poll(g: &mut Ground, r: i32, w: i32) {
+fn poll(g: &mut Context, r: i32, w: i32) {
     let mut fds = [
         libc::pollfd {
             fd: r,
@@ -56,7 +56,7 @@ fn poll(g: &mut Ground, r: i32, w: i32) {
     }
 }
 
-fn epoll(g: &mut Ground, r: i32, w: i32) {
+fn epoll(g: &mut Context, r: i32, w: i32) {
     let Ok(ep) = sys::sys(libc::SYS_epoll_create1, &[libc::O_CLOEXEC as usize]) else {
         return;
     };
@@ -81,7 +81,7 @@ fn epoll(g: &mut Ground, r: i32, w: i32) {
     let _ = sys::close(ep as i32);
 }
 
-fn fasync(g: &mut Ground, r: i32, w: i32) {
+fn fasync(g: &mut Context, r: i32, w: i32) {
     let me = sys::getpid() as usize;
     for fd in [r, w] {
         let _ = sys::fcntl(fd, libc::F_SETOWN, me);

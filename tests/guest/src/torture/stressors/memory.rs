@@ -2,7 +2,7 @@
 //! in the kernel source).
 
 use super::super::counts::{Count, Missing};
-use super::{swap, Abuser, Ground};
+use super::{swap, Context, Stressor};
 use crate::proc::{nap, Ended, Kid};
 use crate::sys;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const GROUP: &str = "/sys/fs/cgroup/torture";
 /// How much more than it has the group may take when its memory runs out.
 const ROOM: usize = 1 << 20;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "memory",
     run,
     missing,
@@ -31,7 +31,7 @@ fn missing() -> Missing {
         let why = swap::on().err();
         return why.into_iter().map(|why| (Count::Reclaimed, why)).collect();
     }
-    ABUSER
+    STRESSOR
         .goals
         .iter()
         .map(|c| (*c, "no memory control group".to_string()))
@@ -69,7 +69,7 @@ fn number(name: &str, key: &str) -> u64 {
     text.lines().find_map(value).unwrap_or(0)
 }
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     // The list of all processes in the kernel's log takes longer than the rest.
     let _ = sys::write_text("/proc/sys/vm/oom_dump_tasks", "0");
     while g.on() {
@@ -96,7 +96,7 @@ fn run(g: &mut Ground) {
 }
 
 /// Use is above what is allowed for a moment: whoever allocates has to give back, and is slowed down.
-fn squeeze(g: &mut Ground) {
+fn squeeze(g: &mut Context) {
     let before = number("memory.events", "high");
     let high = current() / 8 * 7;
     let _ = sys::write_text(&file("memory.high"), &high.to_string());
@@ -108,7 +108,7 @@ fn squeeze(g: &mut Ground) {
 
 /// A process takes all memory that the group may have, and more, until the kernel ends it. Nothing goes to swap meanwhile, which
 /// would only take time.
-fn exhaust(g: &mut Ground) {
+fn exhaust(g: &mut Context) {
     let most = current() + ROOM;
     if sys::write_text(&file("memory.max"), &most.to_string()).is_err() {
         return;

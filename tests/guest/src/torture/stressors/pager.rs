@@ -1,14 +1,14 @@
 //! Serves the page faults of streaming processes that asked for it by userfaultfd.
 
+use super::super::actions::userfaultfd;
 use super::super::board::{Board, PAGE, PAGES};
 use super::super::counts::{Count, Missing};
-use super::super::deeds::userfaultfd;
-use super::{Abuser, Ground};
+use super::{Context, Stressor};
 use crate::sys;
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "pager",
     run,
     missing,
@@ -45,7 +45,7 @@ struct Taken {
     mine: i32,
 }
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     let mut taken: Vec<Taken> = Vec::new();
     while g.on_to_the_last() {
         taken.retain(|t| {
@@ -96,7 +96,7 @@ fn take(pid: i32, fd: i32) -> sys::Sys<i32> {
 }
 
 /// Answers all faults that wait: the page is there, it only has to be mapped.
-fn serve(g: &Ground, fd: i32) {
+fn serve(g: &Context, fd: i32) {
     let mut message = [0u8; 32];
     while sys::read(fd, &mut message) == Ok(32) {
         if message[0] != EVENT_PAGEFAULT {

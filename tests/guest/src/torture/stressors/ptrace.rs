@@ -1,12 +1,12 @@
 //! Traces those who stream for a while: stops them, lets them run from call to call and step by step, lets them go.
 
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::proc::poll_until;
 use crate::sys;
 use std::time::Duration;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "ptrace",
     run,
     missing: nothing,
@@ -14,7 +14,7 @@ pub const ABUSER: Abuser = Abuser {
     goals: &[Count::Ptraces, Count::TraceStops],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         if let Some(pid) = g.carrier() {
             trace(g, pid);
@@ -29,7 +29,7 @@ fn request(what: u32, pid: i32, data: usize) -> bool {
 }
 
 /// Waits for a stop: the signal to go on with. `None`: it ended, or does not stop for a while.
-fn stopped(g: &Ground, pid: i32, ended: &mut bool) -> Option<usize> {
+fn stopped(g: &Context, pid: i32, ended: &mut bool) -> Option<usize> {
     poll_until(Duration::from_millis(300), || {
         g.on();
         let mut status = 0;
@@ -50,7 +50,7 @@ fn stopped(g: &Ground, pid: i32, ended: &mut bool) -> Option<usize> {
     .flatten()
 }
 
-fn trace(g: &mut Ground, pid: i32) {
+fn trace(g: &mut Context, pid: i32) {
     if !request(
         libc::PTRACE_SEIZE,
         pid,

@@ -1,10 +1,10 @@
 //! Makes the pipes longer and shorter while they are used.
 
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::sys;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "resize",
     run,
     missing: nothing,
@@ -12,7 +12,7 @@ pub const ABUSER: Abuser = Abuser {
     goals: &[Count::Resizes],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         if let Some((r, _)) = g.pipe() {
             let size = 4096usize << g.rng.below(7);

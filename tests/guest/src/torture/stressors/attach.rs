@@ -1,10 +1,10 @@
 //! Attaches and detaches whoever streams.
 
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::sysfs;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "attach",
     run,
     missing: nothing,
@@ -12,7 +12,7 @@ pub const ABUSER: Abuser = Abuser {
     goals: &[Count::Attaches, Count::Detaches],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         // Twice as many attaches as detaches are tried, so most are attached at any time.
         everybody(g);
@@ -30,7 +30,7 @@ fn run(g: &mut Ground) {
 }
 
 /// Attaches whoever streams and is not attached.
-pub fn everybody(g: &Ground) {
+pub fn everybody(g: &Context) {
     for pid in g.board.carriers() {
         if sysfs::attach(pid).is_ok() {
             g.did(Count::Attaches);

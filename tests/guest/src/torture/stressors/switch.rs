@@ -1,10 +1,10 @@
 //! Switches specialisation and the counting of hits off and on, for all and for one process.
 
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::sysfs;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "switch",
     run,
     missing: nothing,
@@ -17,7 +17,7 @@ pub const ABUSER: Abuser = Abuser {
     ],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         match g.round(3) {
             0 => {
@@ -50,7 +50,7 @@ fn run(g: &mut Ground) {
     set(g, "enabled", "1", Count::Switches);
 }
 
-fn set(g: &Ground, file: &str, value: &str, what: Count) {
+fn set(g: &Context, file: &str, value: &str, what: Count) {
     if sysfs::set(file, value).is_ok() {
         g.did(what);
     }

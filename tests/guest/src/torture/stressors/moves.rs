@@ -2,10 +2,10 @@
 
 use super::super::counts::{Count, Missing};
 use super::hotplug::others;
-use super::{Abuser, Ground};
+use super::{Context, Stressor};
 use crate::sys;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "moves",
     run,
     missing,
@@ -20,7 +20,7 @@ fn missing() -> Missing {
     }
 }
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     let cpus = others().len() + 1;
     while g.on() {
         if let Some(pid) = g.carrier().filter(|_| cpus > 1) {

@@ -2,13 +2,13 @@
 
 use super::super::board::Board;
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::proc::{nap, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use std::sync::atomic::Ordering;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "arena",
     run,
     missing: nothing,
@@ -21,7 +21,7 @@ const PROCESSES: usize = 140;
 const PIPES: usize = 2;
 const PATHS: usize = 2 * PIPES;
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         let board = g.board;
         board.crowd.store(0, Ordering::Relaxed);
@@ -48,7 +48,7 @@ fn run(g: &mut Ground) {
 }
 
 /// What one of the crowd got.
-fn look(g: &Ground, pid: i32) {
+fn look(g: &Context, pid: i32) {
     let Ok(state) = sysfs::state(pid) else {
         return;
     };

@@ -1,11 +1,11 @@
 //! Reads every file of the module and what /proc says about those who stream.
 
 use super::super::counts::Count;
-use super::{nothing, Abuser, Ground};
+use super::{nothing, Context, Stressor};
 use crate::{sys, sysfs};
 use std::path::Path;
 
-pub const ABUSER: Abuser = Abuser {
+pub const STRESSOR: Stressor = Stressor {
     name: "look",
     run,
     missing: nothing,
@@ -13,7 +13,7 @@ pub const ABUSER: Abuser = Abuser {
     goals: &[Count::Looks],
 };
 
-fn run(g: &mut Ground) {
+fn run(g: &mut Context) {
     while g.on() {
         tree(g, Path::new(sysfs::ROOT), 0);
         if let Some(pid) = g.carrier() {
@@ -25,7 +25,7 @@ fn run(g: &mut Ground) {
     }
 }
 
-fn tree(g: &Ground, folder: &Path, depth: u32) {
+fn tree(g: &Context, folder: &Path, depth: u32) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if !g.on() {
             return;
