@@ -3,8 +3,8 @@
 //! Lines `CELL key: text` are for tools/vm, which holds them against what the cell is to say. One of them is the answer, and
 //! each answer is proven before it is given:
 //!
-//! - `works`: calls of an attached process ran specialised, nearly all of them, and the tests of the fast cases, of what is
-//!   given back to the kernel and of faults pass.
+//! - `works`: calls of an attached process ran specialized, nearly all of them, and the tests of the fast cases, of
+//!   bail-outs and of faults pass.
 //! - `refuses: TEXT`: the tests of the group `refused` pass with that text.
 //! - `stock: TEXT`: the platform is available, but the process is on the stock path and its `state` says so.
 //! - `rejected: ERROR`: the kernel does not load the module.
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Writes and as many reads that are counted for the proof.
 const ROUNDS: u64 = 1000;
-/// So many percent of them must have run specialised. A tick can send single ones to the stock path.
+/// So many percent of them must have run specialized. A tick can send single ones to the stock path.
 const ENOUGH: u64 = 90;
 /// Time in which a process that is used must get its paths, or a reason why not.
 const SOON: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ pub fn main(args: &Args) -> i32 {
     tested.max(i32::from(matches!(answer, Answer::Neither(_))))
 }
 
-/// Binds this process, and those that it starts, to a CPU with a tick if some have none: there no call runs specialised.
+/// Binds this process, and those that it starts, to a CPU with a tick if some have none: there no call runs specialized.
 fn keep_to_a_tick() -> Result<(), String> {
     let without = sys::read_text("/sys/devices/system/cpu/nohz_full").unwrap_or_default();
     if !without.starts_with(|c: char| c.is_ascii_digit()) {
@@ -211,7 +211,7 @@ fn attached() -> Result<(Answer, String), String> {
     if warm != Some(true) {
         return match state.strip_prefix("stock: ") {
             Some(reason) => Ok((Answer::Stock(reason.to_owned()), String::new())),
-            None => Err(format!("state is {state:?}, but no call runs specialised")),
+            None => Err(format!("state is {state:?}, but no call runs specialized")),
         };
     }
     let before = (hits(Call::Write, pipe.w), hits(Call::Read, pipe.r));
@@ -219,7 +219,7 @@ fn attached() -> Result<(Answer, String), String> {
     let writes = hits(Call::Write, pipe.w).saturating_sub(before.0);
     let reads = hits(Call::Read, pipe.r).saturating_sub(before.1);
     tell(
-        "specialised",
+        "specialized",
         &format!("{writes} of {ROUNDS} writes, {reads} of {ROUNDS} reads"),
     );
     let file = sysfs::path(&sysfs::fd_file(me, pipe.w, Call::Write, "code"));
@@ -229,11 +229,11 @@ fn attached() -> Result<(Answer, String), String> {
     rounds(&pipe, 4)?;
     if writes.min(reads) * 100 < ROUNDS * ENOUGH {
         return Err(format!(
-            "of {ROUNDS} calls {writes} writes and {reads} reads ran specialised, state {state:?}"
+            "of {ROUNDS} calls {writes} writes and {reads} reads ran specialized, state {state:?}"
         ));
     }
     if state != "specialized" {
-        return Err(format!("calls run specialised, but state is {state:?}"));
+        return Err(format!("calls run specialized, but state is {state:?}"));
     }
     Ok((Answer::Works, constructs(&code)))
 }

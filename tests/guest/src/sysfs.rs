@@ -81,7 +81,7 @@ pub fn state(tgid: i32) -> Sys<String> {
     get(&format!("processes/{tgid}/state"))
 }
 
-/// File of one specialised path.
+/// File of one specialized path.
 pub fn fd_file(tgid: i32, fd: i32, call: Call, file: &str) -> String {
     format!("processes/{tgid}/fds/{fd}.{}/{file}", call.name())
 }

@@ -27,7 +27,7 @@ struct Counts {
     rounds: u64,
     sequences: u64,
     calls: u64,
-    specialised: u64,
+    specialized: u64,
 }
 
 impl Counts {
@@ -41,7 +41,7 @@ impl Counts {
         self.rounds += 1;
         self.sequences += of("sequences");
         self.calls += of("calls");
-        self.specialised += of("specialised");
+        self.specialized += of("specialized");
     }
 }
 
@@ -104,10 +104,10 @@ fn tell(counts: &Counts, start: Instant) -> String {
         rounds,
         sequences,
         calls,
-        specialised,
+        specialized,
     } = counts;
     let seconds = start.elapsed().as_secs();
-    format!("rounds={rounds} sequences={sequences} calls={calls} specialised={specialised} seconds={seconds}")
+    format!("rounds={rounds} sequences={sequences} calls={calls} specialized={specialized} seconds={seconds}")
 }
 
 #[cfg(test)]
@@ -133,15 +133,15 @@ mod tests {
     #[test]
     fn counts_add_up() {
         let mut counts = Counts::default();
-        counts.add("DIFF ok seed=1 sequences=10 mixed=5 calls=200 specialised=50 ms=3");
-        counts.add("DIFF failed seed=2 sequences=1 mixed=0 calls=20 specialised=0 ms=3");
+        counts.add("DIFF ok seed=1 sequences=10 mixed=5 calls=200 specialized=50 ms=3");
+        counts.add("DIFF failed seed=2 sequences=1 mixed=0 calls=20 specialized=0 ms=3");
         assert_eq!(
             counts,
             Counts {
                 rounds: 2,
                 sequences: 11,
                 calls: 220,
-                specialised: 50
+                specialized: 50
             }
         );
     }

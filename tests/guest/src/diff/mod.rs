@@ -32,7 +32,7 @@ use tally::Tally;
 /// Sequences that run on one attachment: enough that code made for one sequence meets the objects of others.
 const ATTACH_EVERY: u64 = 4;
 
-/// Sequences from which on the share of specialised calls is judged.
+/// Sequences from which on the share of specialized calls is judged.
 const SHARE_FROM: u64 = 200;
 
 /// Sequences between two lines of progress.
@@ -49,7 +49,7 @@ pub struct Args {
     /// As many sequences as fit into this many seconds, instead of a number of them
     #[arg(long, conflicts_with = "count")]
     seconds: Option<u64>,
-    /// Percentage of calls that must have run specialised
+    /// Percentage of calls that must have run specialized
     #[arg(long, default_value_t = 10)]
     least: u64,
     /// Only the sequence with this number
@@ -74,7 +74,7 @@ pub struct Found {
     pub mixed: u64,
     pub helped: u64,
     pub calls: u64,
-    pub specialised: u64,
+    pub specialized: u64,
     pub tally: Tally,
     pub failure: Option<Failure>,
 }
@@ -157,12 +157,12 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
         );
     }
     let counts = format!(
-        "seed={seed} sequences={} mixed={} helped={} calls={} specialised={} bailouts={bails} ms={}",
+        "seed={seed} sequences={} mixed={} helped={} calls={} specialized={} bailouts={bails} ms={}",
         found.sequences,
         found.mixed,
         found.helped,
         found.calls,
-        found.specialised,
+        found.specialized,
         start.elapsed().as_millis()
     );
     if let Some(f) = &found.failure {
@@ -170,10 +170,10 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
         println!("DIFF failed {counts}; sequence {}: {}", f.number, f.why);
         return Ok(1);
     }
-    let share = found.specialised * 100 / found.calls.max(1);
+    let share = found.specialized * 100 / found.calls.max(1);
     if !args.stock && found.sequences >= SHARE_FROM && share < args.least {
         println!(
-            "DIFF failed {counts}: less than {} % of the calls ran specialised, too little was tested",
+            "DIFF failed {counts}: less than {} % of the calls ran specialized, too little was tested",
             args.least
         );
         return Ok(1);
@@ -262,14 +262,14 @@ pub fn run(
         }
         if talk.is_due(found.sequences, said) {
             said = Instant::now();
-            found.specialised = pool.specialised();
+            found.specialized = pool.specialized();
             println!(
-                "# diff: {} sequences, {} calls, {} specialised",
-                found.sequences, found.calls, found.specialised
+                "# diff: {} sequences, {} calls, {} specialized",
+                found.sequences, found.calls, found.specialized
             );
         }
     }
-    found.specialised = pool.specialised();
+    found.specialized = pool.specialized();
     Ok(found)
 }
 

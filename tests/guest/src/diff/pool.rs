@@ -98,7 +98,7 @@ impl Pool {
         if self.stock {
             return Ok(());
         }
-        self.specialised();
+        self.specialized();
         self.hits.forget();
         let tgid = self.workers[1].kid.pid;
         sysfs::detach(tgid).map_err(|e| format!("detach {tgid}: {e}"))?;
@@ -114,8 +114,8 @@ impl Pool {
         }
     }
 
-    /// Calls of the attached process that ran specialised so far.
-    pub fn specialised(&mut self) -> u64 {
+    /// Calls of the attached process that ran specialized so far.
+    pub fn specialized(&mut self) -> u64 {
         if self.stock {
             return 0;
         }
@@ -217,7 +217,7 @@ impl Worker {
     }
 }
 
-/// Adds up hit counters that begin again when a path is made anew.
+/// Adds up hit counters that begin again when a path is recompiled.
 #[derive(Default)]
 pub struct Hits {
     last: BTreeMap<String, u64>,

@@ -83,7 +83,7 @@ const AREAS: &[&[Test]] = &[
     observers::watch::TESTS,
 ];
 
-/// Tests that expect calls to run specialised which copy, or ask for, more than a path does on a CPU without fast string copies.
+/// Tests that expect calls to run specialized which copy, or ask for, more than a path does on a CPU without fast string copies.
 const LONG_COPIES: &[&str] = &[
     "fast.read_asking_for_more",
     "fast.every_size",

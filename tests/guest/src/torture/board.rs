@@ -148,7 +148,7 @@ pub struct Board {
     pub impossible: AtomicU64,
     /// Set of actions that somebody has begun. Those that nobody has come first.
     pub begun: AtomicU64,
-    /// Calls that ran specialised, bytes of code in use at most: what was seen of them.
+    /// Calls that ran specialized, bytes of code in use at most: what was seen of them.
     pub hits: AtomicU64,
     pub bails: AtomicU64,
     pub made: AtomicU64,

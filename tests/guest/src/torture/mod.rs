@@ -316,7 +316,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Processes that are left alone for a while because of what was done to them are specialised again at once when they are
+    /// Processes that are left alone for a while because of what was done to them are specialized again at once when they are
     /// attached anew. Stressors of the phase before may attach as well.
     fn attach_anew(&self) {
         for pid in self.board.carriers() {

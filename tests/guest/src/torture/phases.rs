@@ -1,6 +1,6 @@
 //! Which stressors run in which phase.
 //!
-//! All stressors at all times would leave no call specialised and, on a slow machine, would keep each one from the effects it is to
+//! All stressors at all times would leave no call specialized and, on a slow machine, would keep each one from the effects it is to
 //! have. So the time is divided into phases: a quiet one, without a stressor; one in which those who stream only act on
 //! themselves; one for each stressor alone; some for a few at a time and one for all. When all have passed, they come again in another order.
 
@@ -132,7 +132,7 @@ impl Phases {
         let owners: Vec<usize> = self.stressors.iter().copied().filter(owns).collect();
         match self.rng.pick(&owners) {
             Some(number) => Phase::alone(number),
-            // Effects of those who stream; or too few calls were specialised.
+            // Effects of those who stream; or too few calls were specialized.
             None if undone.is_empty() => Phase::quiet(),
             None => Phase::until(0, undone.to_vec()),
         }

@@ -1,12 +1,12 @@
-//! How many of the calls ran specialised: of those in quiet phases, and of those under stress.
+//! How many of the calls ran specialized: of those in quiet phases, and of those under stress.
 
 use super::board::Board;
 use super::seen::Seen;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Least share of specialised calls, in percent, for a run that has tested something. In quiet phases what is left are calls that a
-/// path gives back, because they would sleep or wake somebody, and those that have no path. Under stress there are processes
+/// Least share of specialized calls, in percent, for a run that has tested something. In quiet phases what is left are calls that
+/// bail out, because they would sleep or wake somebody, and those that have no path. Under stress there are processes
 /// besides that are left alone for a while after what was done to them.
 const LEAST_QUIET: u64 = 30;
 const LEAST_STRESSED: u64 = 10;
@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Calls after which a quiet phase has shown enough.
 const ENOUGH: u64 = 2000;
 
-/// Calls, and the specialised ones among them.
+/// Calls, and the specialized ones among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     pub calls: u64,
@@ -104,7 +104,7 @@ impl Shares {
         ];
         let (what, share, least) = checks.into_iter().find(|(_, s, l)| s.percent() < *l)?;
         Some(format!(
-            "{} % of the calls {what} ran specialised, which should be {least} %",
+            "{} % of the calls {what} ran specialized, which should be {least} %",
             share.percent()
         ))
     }

@@ -23,7 +23,7 @@ pub struct Stream {
 /// All streams of a run.
 ///
 /// Processes that get threads, io_uring or another program are left on the stock path for longer and longer, rightly. So such
-/// actions are done in some streams only, and the others stay specialised.
+/// actions are done in some streams only, and the others stay specialized.
 pub const STREAMS: &[Stream] = &[
     Stream {
         name: "own",

@@ -93,7 +93,7 @@ impl Run<'_> {
         print!("{}", table(b, &self.missing));
         let (quiet, stressed) = (self.shares.quiet, self.shares.stressed);
         println!(
-            "#   specialised: {} % of {} calls in quiet phases, {} % of {} calls under stress",
+            "#   specialized: {} % of {} calls in quiet phases, {} % of {} calls under stress",
             quiet.percent(),
             quiet.calls,
             stressed.percent(),

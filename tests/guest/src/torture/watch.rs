@@ -88,7 +88,7 @@ impl Watch {
         let calls: u64 = b.used().map(|d| d.progress.load(Ordering::Relaxed)).sum();
         let count = |c| b.count(c);
         println!(
-            "# torture: {} s, {calls} calls, {} specialised, {} attaches, {} insmods, {} forks, {} threads, {} execs, {} signals, {} faults",
+            "# torture: {} s, {calls} calls, {} specialized, {} attaches, {} insmods, {} forks, {} threads, {} execs, {} signals, {} faults",
             self.started.elapsed().as_secs(),
             b.hits.load(Ordering::Relaxed),
             count(Count::Attaches),

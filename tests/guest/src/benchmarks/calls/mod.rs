@@ -300,7 +300,7 @@ fn wait_for_paths(bench: &mut Bench, me: i32) -> Result<(), String> {
         crate::proc::nap(1);
     }
     Err(format!(
-        "the pipe was not specialised; state: {:?}",
+        "the pipe was not specialized; state: {:?}",
         sysfs::state(me)
     ))
 }

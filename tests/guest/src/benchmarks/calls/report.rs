@@ -78,7 +78,7 @@ impl Results {
     pub fn table(&self) -> String {
         let mut s = format!(
             "{:<32} {:>8} {:>12} {:>8}\n",
-            "call (instructions, median)", "stock", "specialised", "ratio"
+            "call (instructions, median)", "stock", "specialized", "ratio"
         );
         for k in KINDS {
             let name = k.name();

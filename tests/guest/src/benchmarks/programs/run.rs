@@ -39,7 +39,7 @@ pub struct Served {
     pub processes: u64,
     /// Calls that paths did.
     pub hits: u64,
-    /// Calls that paths gave back.
+    /// Calls for which paths bailed out.
     pub bailouts: u64,
     /// Times that a process lost its paths because it got threads.
     pub dropped: u64,

@@ -99,7 +99,7 @@ fn attach_sleeping(lab: &Lab) -> Res {
     same!(sys::write(p.w, b"!"), Ok(1), "write");
     ensure!(
         board.await_flag(0, 1),
-        "the child does not become specialised; state {:?}",
+        "the child does not become specialized; state {:?}",
         sysfs::state(kid.pid)
     );
     same!(sysfs::state(kid.pid)?, "specialized", "state");
@@ -330,7 +330,7 @@ fn without_says_why(lab: &Lab) -> Res {
     Ok(())
 }
 
-/// Hits and bail-outs are remembered after the end, those of paths that were made anew meanwhile included.
+/// Hits and bail-outs are remembered after the end, those of paths that were recompiled meanwhile included.
 fn exited_remembers(lab: &Lab) -> Res {
     needs_module(lab)?;
     let board = crate::proc::Board::new()?;

@@ -64,8 +64,8 @@ impl Drop for Log {
     }
 }
 
-/// Gives back calls of the attached pipe for several reasons.
-fn give_back(r: i32, w: i32) -> Res {
+/// Has calls of the attached pipe bail out for several reasons.
+fn bail_out(r: i32, w: i32) -> Res {
     let mut b = [0; 8];
     sys::set_flag(r, libc::O_NONBLOCK, true)?;
     same!(sys::read(r, &mut b), Err(Errno::EAGAIN), "empty");
@@ -105,7 +105,7 @@ impl Crowd {
         for _ in 0..CROWD {
             kids.push(Kid::spawn(|| -> Res {
                 let rig = lab.rig()?;
-                give_back(rig.p.r, rig.p.w)?;
+                bail_out(rig.p.r, rig.p.w)?;
                 let mut b = [0];
                 lab.warm(&rig.p)?;
                 let plain = (0..PLAIN)
@@ -174,12 +174,12 @@ impl Crowd {
     }
 }
 
-/// Processes that gave calls back and ended attached.
+/// Processes whose calls bailed out and that ended attached.
 fn some_end(lab: &Lab) -> Res {
     for _ in 0..ENDS {
         let mut kid = Kid::spawn(|| -> Res {
             let rig = lab.rig()?;
-            give_back(rig.p.r, rig.p.w)?;
+            bail_out(rig.p.r, rig.p.w)?;
             std::mem::forget(rig);
             Ok(())
         })?;
@@ -375,9 +375,9 @@ fn without_debugfs(lab: &Lab) -> Res {
     for _ in 0..2 {
         let rig = lab.rig()?;
         lab.fast_again(&rig.p)?;
-        give_back(rig.p.r, rig.p.w)?;
+        bail_out(rig.p.r, rig.p.w)?;
         let count = sysfs::fd_file(sys::getpid(), rig.p.r, Call::Read, "bailouts");
-        ensure!(sysfs::number(&count)? > 0, "nothing was given back");
+        ensure!(sysfs::number(&count)? > 0, "nothing bailed out");
         same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
         crate::tests::load_if_missing().map_err(Stop::Fail)?;
         sysfs::set("profile", "1")?;

@@ -368,7 +368,7 @@ fn run_attaches_first(_: &Lab) -> Res {
     does(&["run", "/bin/sh", "-c", script], "it is specialized").map(drop)
 }
 
-/// An attached process, specialised, and the descriptors of its pipe.
+/// An attached process, specialized, and the descriptors of its pipe.
 fn specialized(name: &str) -> Res<(Echoer, String, String)> {
     let a = Echoer::new(name)?;
     does(&["attach", &a.pid()], "attached")?;

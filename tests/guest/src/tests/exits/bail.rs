@@ -1,4 +1,4 @@
-//! Cases that belong to the stock path, seen from the pipe's state: the call must do what it always did, and not run specialised.
+//! Cases that belong to the stock path, seen from the pipe's state: the call must do what it always did, and not run specialized.
 
 use crate::proc::{await_sleep, Ended, Kid};
 use crate::sys::{self, Pipe};

@@ -222,7 +222,7 @@ fn teed_then_emptied(lab: &Lab) -> Res {
     let data = noise(7, 64);
     same!(sys::write(q.w, &data), Ok(64), "write");
     same!(sys::tee(q.r, rig.p.w, 64, 0), Ok(64), "tee");
-    // The specialised side holds the copy; the original gets longer meanwhile, which must not show here.
+    // The specialized side holds the copy; the original gets longer meanwhile, which must not show here.
     same!(sys::write(q.w, b"tail"), Ok(4), "write behind the original");
     lab.slow(rig.p.w, Write, 1, || {
         same!(sys::write(rig.p.w, b"own"), Ok(3), "write behind the copy");

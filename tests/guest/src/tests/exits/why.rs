@@ -1,4 +1,4 @@
-//! Why paths give calls back: each reason that a process can bring about by itself is counted under its own name, alone.
+//! Why paths bail out: each reason that a process can bring about by itself is counted under its own name, alone.
 
 use crate::proc::{nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};

@@ -40,7 +40,7 @@ struct Victim {
 }
 
 impl Victim {
-    /// Attached, specialised, waiting for [`Victim::fault`].
+    /// Attached, specialized, waiting for [`Victim::fault`].
     fn start(lab: &Lab, call: Call, count: usize) -> Res<Victim> {
         let (pipe, board) = (Pipe::new(0)?, Board::new()?);
         let kid = Kid::spawn(|| -> Res {

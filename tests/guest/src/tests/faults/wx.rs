@@ -173,7 +173,7 @@ fn arena_at_rest(lab: &Lab) -> Res {
     Ok(())
 }
 
-/// Code is made and taken away without end, on another CPU if there is one, while the tables are read.
+/// Code is compiled and retired without end, on another CPU if there is one, while the tables are read.
 fn while_code_is_made(lab: &Lab) -> Res {
     ready()?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

@@ -91,7 +91,7 @@ impl Guest {
 }
 
 /// On one CPU after the other: attached processes are served at least nine tenths as often beside a guest as alone, and the guest is
-/// right also while vectors are taken away and given back.
+/// right also while vectors are retired and installed again.
 pub fn are_served(lab: &Lab, start: Start, runs: u64) -> Res {
     for cpu in 0..=others().len() {
         let traffic = Traffic::start(lab, Some(cpu))?;

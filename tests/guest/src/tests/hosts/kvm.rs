@@ -29,7 +29,7 @@ const ROUNDS: u64 = 64;
 struct Kvm(());
 
 impl Kvm {
-    /// Without kvm's thread in the process that hosts a guest: a process with threads is not specialised anyway.
+    /// Without kvm's thread in the process that hosts a guest: a process with threads is not specialized anyway.
     fn load(options: &str) -> Res<Kvm> {
         for name in MODULES {
             let options = if name == "kvm" { options } else { "" };
@@ -120,7 +120,7 @@ fn cpus_come_and_go(lab: &Lab) -> Res {
     lstar.is_right(1000)
 }
 
-/// A process that was specialised makes a virtual machine: from its first virtual CPU on it enters as the kernel does, and the guest
+/// A process that was specialized makes a virtual machine: from its first virtual CPU on it enters as the kernel does, and the guest
 /// is right from its first instruction.
 fn a_host_is_left_alone(lab: &Lab) -> Res {
     let _kvm = Kvm::load("nx_huge_pages=never")?;
@@ -147,7 +147,7 @@ fn host_of_a_guest(lab: &Lab) -> Res {
     same!(
         hits(lab),
         before,
-        "calls that ran specialised beside a guest of their own"
+        "calls that ran specialized beside a guest of their own"
     );
     let state = lab.state_of(sys::getpid());
     ensure!(
@@ -231,7 +231,7 @@ fn a_sharer_of_its_memory_is_left_alone(lab: &Lab) -> Res {
                 );
             }
             ensure!(rounds(1000).is_some(), "the sharer does not go on");
-            same!(hits(), before, "calls that ran specialised");
+            same!(hits(), before, "calls that ran specialized");
             let state = lab.state_of(pid);
             ensure!(state.contains("virtual machine"), "state {state:?}");
             Ok(())

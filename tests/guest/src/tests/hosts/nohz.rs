@@ -61,7 +61,7 @@ fn stock_on_a_cpu_without(lab: &Lab) -> Res {
         for i in 0..2000u32 {
             echo(p.r, p.w, &i.to_le_bytes())?;
         }
-        same!(hits(lab, &p), 0, "calls that ran specialised");
+        same!(hits(lab, &p), 0, "calls that ran specialized");
         let state = lab.state_of(sys::getpid());
         ensure!(
             state.starts_with("stock: ") && state.contains("nohz_full"),
@@ -71,7 +71,7 @@ fn stock_on_a_cpu_without(lab: &Lab) -> Res {
     })
 }
 
-/// On each CPU the process asks which of its calls ran specialised there.
+/// On each CPU the process asks which of its calls ran specialized there.
 fn moves_itself(lab: &Lab) -> Res {
     const ECHOES: u32 = 300;
     bound(lab, WITH_TICK, || {
@@ -86,12 +86,12 @@ fn moves_itself(lab: &Lab) -> Res {
                     echo(p.r, p.w, &(i + round).to_le_bytes())?;
                 }
                 let more = hits(lab, &p) - before;
-                ensure!(more <= allowed, "{more} calls ran specialised on CPU {cpu}");
+                ensure!(more <= allowed, "{more} calls ran specialized on CPU {cpu}");
                 served += more;
             }
         }
         let all = 40 * 2 * u64::from(ECHOES);
-        println!("# {served} of {all} calls on the CPU with a tick ran specialised");
+        println!("# {served} of {all} calls on the CPU with a tick ran specialized");
         ensure!(served * 10 > all * 9, "{served} of {all}");
         Ok(())
     })

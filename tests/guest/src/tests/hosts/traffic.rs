@@ -1,4 +1,4 @@
-//! Attached processes that send bytes through pipes, compare each that comes back, and count which of their calls ran specialised.
+//! Attached processes that send bytes through pipes, compare each that comes back, and count which of their calls ran specialized.
 
 use crate::ensure;
 use crate::proc::{self, poll_until, Board, Kid};
@@ -45,7 +45,7 @@ pub struct Traffic {
     kids: Vec<Kid>,
 }
 
-/// Calls of the first one, and how many of them ran specialised.
+/// Calls of the first one, and how many of them ran specialized.
 #[derive(Clone, Copy, Debug)]
 pub struct Served {
     pub calls: u64,
@@ -87,7 +87,7 @@ fn echoes(board: &Board, p: &Pipe) -> bool {
             return false;
         }
         let after = hits(p);
-        // A path that was made anew counts from nought.
+        // A path that was recompiled counts from nought.
         board.add(HITS, after.checked_sub(before).unwrap_or(after));
         board.add(CALLS, 2 * BATCH);
         before = after;
@@ -185,7 +185,7 @@ impl Traffic {
         })
     }
 
-    /// Nearly all of their calls run specialised now or soon.
+    /// Nearly all of their calls run specialized now or soon.
     pub fn is_served(&self) -> Res<Served> {
         let mut last = self.served();
         let good = poll_until(SOON, || {

@@ -153,7 +153,7 @@ fn ends_by_turns_are_limited(lab: &Lab) -> Res {
     Ok(())
 }
 
-/// A path that gives all calls back is retired, and not made again soon; the pipe's other end keeps its own.
+/// A path that bails out of all calls is retired, and not recompiled soon; the pipe's other end keeps its own.
 fn a_path_in_vain_goes(lab: &Lab) -> Res {
     needs_module(lab)?;
     let p = Pipe::new(libc::O_NONBLOCK)?;

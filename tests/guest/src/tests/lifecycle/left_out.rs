@@ -61,7 +61,7 @@ fn other_call_is_specialised(lab: &Lab) -> Res {
     });
     ensure!(
         fast.is_some(),
-        "{} of {fd} is not specialised; state {:?}",
+        "{} of {fd} is not specialized; state {:?}",
         other.name(),
         lab.state_of(sys::getpid())
     );

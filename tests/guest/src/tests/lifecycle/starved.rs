@@ -55,7 +55,7 @@ fn code_memory_comes_back(lab: &Lab) -> Res {
         });
         match made {
             Some(result) => result?,
-            None => ensure!(false, "round {round}: the paths are not made again"),
+            None => ensure!(false, "round {round}: the paths are not recompiled"),
         }
         let switched = starvation.during(|| {
             board.raise(0, round);

@@ -254,7 +254,7 @@ fn dup2_fifo(lab: &Lab) -> Res {
         lab.fast_again(&rig.p)?;
     }
     std::fs::remove_file(&path)?;
-    // By its own numbers, from the first call on: never specialised.
+    // By its own numbers, from the first call on: never specialized.
     for i in 0..20u8 {
         let before = modified_of(w)?;
         echo(r, w, &[i, 1])?;

@@ -11,7 +11,7 @@ area!("task":
     thread_in_mid_stream, thread_uses_the_same_pipe, many_threads_in_turn, thread_replaces_descriptor, clone_files, clone_files_replaces_descriptor,
     unshare_files, io_uring_write, io_uring_sqpoll, );
 
-/// Echoes and demands that none of it runs specialised.
+/// Echoes and demands that none of it runs specialized.
 fn echo_slowly(lab: &Lab, p: &Pipe, rounds: u64) -> Res {
     lab.slow(p.w, Write, 0, || {
         for i in 0..rounds {

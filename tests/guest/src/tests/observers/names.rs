@@ -100,7 +100,7 @@ fn names_follow_reuse(lab: &Lab) -> Res {
         Ok(made.iter().map(|e| e.get("code").to_owned()).collect())
     };
     for round in 0..130 {
-        // The paths are made anew, in slots that were not used for longest.
+        // The paths are recompiled, in slots that were not used for longest.
         sysfs::set("profile", if round % 2 == 0 { "0" } else { "1" })?;
         for _ in 0..3 {
             echo(rig.p.r, rig.p.w, b"anew")?;

@@ -52,7 +52,7 @@ fn ptrace_sees_every_call(lab: &Lab) -> Res {
                 );
             }
             let hits2 = lab.hits_of(looper.kid.pid, looper.w, Write);
-            ensure!(hits2 <= hits, "traced calls ran specialised");
+            ensure!(hits2 <= hits, "traced calls ran specialized");
             t.to_call()?;
         }
         looper.fast_again(lab)?;

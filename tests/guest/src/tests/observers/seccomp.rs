@@ -102,7 +102,7 @@ fn seccomp_kill(lab: &Lab) -> Res {
     Ok(())
 }
 
-/// No event takes the vector away, since each path looks for itself; but who reads `state` must learn why no call is fast.
+/// No event retires the vector, since each path looks for itself; but `state` must tell its reader why no call is fast.
 fn seccomp_in_state(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     if lab.stock {

@@ -178,7 +178,7 @@ fn stepped_by_tracer(lab: &Lab) -> Res {
             "the process did {went} rounds in 20 stepped calls"
         );
         let hits2 = lab.hits_of(looper.kid.pid, looper.w, Write);
-        ensure!(hits2 <= hits, "stepped calls ran specialised");
+        ensure!(hits2 <= hits, "stepped calls ran specialized");
     }
     looper.fast_again(lab)?;
     looper.finish()

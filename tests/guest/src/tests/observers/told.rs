@@ -50,7 +50,7 @@ fn cold(mut work: impl FnMut(usize) -> Res) -> Res<(usize, u64)> {
     Ok((lines("page_fault_kernel:")?, counted))
 }
 
-/// A path meets the fault first and gives the call back, then the stock call meets it: one exception more, which the kernel counts
+/// A path meets the fault first and bails out, then the stock call meets it: one exception more, which the kernel counts
 /// nowhere else, since page faults are disabled in the first.
 fn page_faults_of_cold_buffers(lab: &Lab) -> Res {
     tracefs::mounted()?;

@@ -28,7 +28,7 @@ fn lines(pid: i32, what: &str) -> Res<usize> {
 /// Calls that are made while a tracer counts.
 const CALLS: usize = 100;
 
-/// Switches something on, makes calls, counts what it saw, switches it off, three times; specialised before and after.
+/// Switches something on, makes calls, counts what it saw, switches it off, three times; specialized before and after.
 fn counted(
     lab: &Lab,
     at_once: bool,

@@ -372,7 +372,7 @@ fn bailing(lab: &Lab, board: &'static Board) -> Res<Kid> {
     Ok(kid)
 }
 
-/// Whoever listens while calls are given back hears each one that is begun after listening has begun.
+/// Whoever listens while calls bail out hears each one that is begun after listening has begun.
 fn bailouts_while_it_runs(lab: &Lab) -> Res {
     needs_module(lab)?;
     let board = Board::new()?;
@@ -382,7 +382,7 @@ fn bailouts_while_it_runs(lab: &Lab) -> Res {
         let outer = lab.stat("bailouts")?;
         put("events/synthjit/bailout/enable", "1")?;
         let inner = lab.stat("bailouts")?;
-        // The path is made anew first, and read again then.
+        // The path is recompiled first; the counter is read again after that.
         let enough = poll_until(SOON, || {
             (lab.stat("bailouts").ok()? > inner + 100).then_some(())
         });

@@ -46,7 +46,7 @@ fn inotify_on_a_pipe(lab: &Lab) -> Res {
 }
 
 fn after_the_watch(lab: &Lab) -> Res {
-    // Whether specialised again or not, calls must be right.
+    // Whether specialized again or not, calls must be right.
     let p = sys::Pipe::new(0)?;
     let _me = lab.attach()?;
     for i in 0..50u8 {

@@ -1,4 +1,4 @@
-//! What others can see of specialised calls: accounting, readiness, contents of /proc.
+//! What others can see of specialized calls: accounting, readiness, contents of /proc.
 
 use crate::proc::{Io, IoMeter, Kid};
 use crate::sys;
@@ -151,7 +151,7 @@ fn select_after_each_call(lab: &Lab) -> Res {
 
 fn epoll_level_triggered_after_drain(lab: &Lab) -> Res {
     let rig = lab.rig()?;
-    // The waiter sits on the write end, so writes wait for no one on the read side and stay specialised.
+    // The waiter sits on the write end, so writes wait for no one on the read side and stay specialized.
     let ep = epoll_on(rig.p.w, libc::EPOLLOUT as u32)?;
     for _ in 0..5 {
         same!(epoll_ready(ep)?, [libc::EPOLLOUT as u32], "writable");
@@ -225,7 +225,7 @@ fn splice_sees_written_bytes(lab: &Lab) -> Res {
     })
 }
 
-/// Time spent in specialised calls is still somebody's time.
+/// Time spent in specialized calls is still somebody's time.
 fn times_are_charged(lab: &Lab) -> Res {
     let p = sys::Pipe::new(0)?;
     let mut kid = Kid::spawn(|| -> Res {

@@ -1,4 +1,4 @@
-//! The fast cases: each must do what the stock call does, and must really have run specialised.
+//! The fast cases: each must do what the stock call does, and must really have run specialized.
 
 use crate::proc::nap;
 use crate::sys::{self, Pipe};
@@ -351,7 +351,7 @@ fn long_stream(lab: &Lab) -> Res {
         let fast = lab.hits(rig.p.w, Write).wrapping_sub(before);
         ensure!(
             fast * 4 > writes,
-            "only {fast} of {writes} writes ran specialised"
+            "only {fast} of {writes} writes ran specialized"
         );
     }
     Ok(())

@@ -14,7 +14,7 @@ area!("memory":
 
 /// Longest copy from or to any memory (specs/arena.toml, COPY_MAX_SLOW).
 const SHORT: usize = 64;
-/// Long calls that are given back until memory is looked at again (rust/engine/template/memory.rs, SKIPPED).
+/// Long calls that bail out until memory is looked at again (rust/engine/template/memory.rs, SKIPPED).
 const SKIPPED: usize = 2048;
 const PAGE: usize = 4096;
 
@@ -150,7 +150,7 @@ fn of_a_device(lab: &Lab) -> Res {
     lab.fast_again(&rig.p)
 }
 
-/// The first long call after a change of the mappings is given back and looks; the next is served.
+/// The first long call after a change of the mappings bails out and looks; the next is served.
 fn that_was_mapped_since(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = rig(lab)?;

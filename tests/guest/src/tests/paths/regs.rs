@@ -1,4 +1,4 @@
-//! Registers: a specialised call, and one that bails out, must leave them exactly as the stock call does.
+//! Registers: a specialized call, and one that bails out, must leave them exactly as the stock call does.
 
 use crate::sys;
 use crate::sysfs::Call::{Read, Write};

@@ -282,7 +282,7 @@ fn ping_pong_with_poll(lab: &Lab) -> Res {
     if !lab.stock {
         ensure!(
             board.word(0) > 500,
-            "only {} of 1000 reads ran specialised",
+            "only {} of 1000 reads ran specialized",
             board.word(0)
         );
     }

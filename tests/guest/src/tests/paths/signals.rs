@@ -239,7 +239,7 @@ fn stop_and_continue(lab: &Lab) -> Res {
     lab.fast_again(&rig.p)
 }
 
-/// A signal that the process sends itself is delivered before the next user instruction, also right after specialised calls.
+/// A signal that the process sends itself is delivered before the next user instruction, also right after specialized calls.
 fn pending_signal_is_delivered(lab: &Lab) -> Res {
     let rig = lab.rig()?;
     count_signals(libc::SIGUSR2, 0);

@@ -25,7 +25,7 @@ pub fn exec(stock: bool, r: i32, w: i32) -> i32 {
     99
 }
 
-/// After exec: the pipe has its bytes, the process is still attached, and its descriptors are specialised anew.
+/// After exec: the pipe has its bytes, the process is still attached, and its descriptors are specialized anew.
 pub fn main(mode: &str, r: i32, w: i32) -> i32 {
     if mode == "nothing" {
         return NOTHING;

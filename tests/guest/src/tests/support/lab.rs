@@ -1,4 +1,4 @@
-//! What a test has at hand: the module (or nothing, in stock mode), attaching, and counting which calls ran specialised.
+//! What a test has at hand: the module (or nothing, in stock mode), attaching, and counting which calls ran specialized.
 
 use crate::proc::{patient, poll_until};
 use crate::sys::{self, Pipe};
@@ -104,10 +104,10 @@ pub fn until_right(mut run: impl FnMut() -> Res<Round>) -> Res {
     }
 }
 
-/// Name of the reason for which a path gives a call back after a tick.
+/// Name of the reason for which a path bails out after a tick.
 pub const TICK: &str = "exit_work";
 
-/// Calls of this process that its paths gave back because of ticks, so far.
+/// Calls of this process that bailed out because of ticks, so far.
 fn ticks() -> u64 {
     let about = format!("{} ", sys::getpid());
     let text = sysfs::listing("bailouts").unwrap_or_default();
@@ -124,7 +124,7 @@ fn ticks() -> u64 {
 pub struct Lab {
     /// No module: the same semantics are expected of the stock kernel alone.
     pub stock: bool,
-    /// How many calls run specialised is not what the test says: this CPU has no fast string copies, so longer ones are left to
+    /// How many calls run specialized is not what the test says: this CPU has no fast string copies, so longer ones are left to
     /// the stock path ([`string_copies`]). What the calls do is tested all the same.
     pub uncounted: bool,
 }
@@ -167,7 +167,7 @@ pub fn needs_module(lab: &Lab) -> Res {
     Ok(())
 }
 
-/// Descriptor, call and how many calls of it shall run specialised.
+/// Descriptor, call and how many calls of it shall run specialized.
 pub type Want = (i32, Call, u64);
 
 impl Lab {
@@ -220,7 +220,7 @@ impl Lab {
         sysfs::state(tgid).unwrap_or_else(|e| format!("(no state: {e})"))
     }
 
-    /// Runs `f` (repeatable) until in one run exactly the wanted calls ran specialised and exactly `bails` bailed out.
+    /// Runs `f` (repeatable) until in one run exactly the wanted calls ran specialized and exactly `bails` bailed out.
     ///
     /// A tick can send single calls to the stock path, rightly; a case that never comes out right without one is not.
     pub fn exact(&self, wants: &[Want], bails: u64, mut f: impl FnMut() -> Res) -> Res {
@@ -273,7 +273,7 @@ impl Lab {
         );
         ensure!(
             hits2 <= hits,
-            "{fd}.{}: {} calls ran specialised that must not",
+            "{fd}.{}: {} calls ran specialized that must not",
             call.name(),
             hits2 - hits
         );
@@ -285,7 +285,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Sends bytes through the pipe until both ends run specialised (again); the back-off after a broken assumption is waited
+    /// Sends bytes through the pipe until both ends run specialized (again); the back-off after a broken assumption is waited
     /// for, ten seconds at most.
     pub fn warm(&self, p: &Pipe) -> Res {
         self.warm_with(p.r, p.w)
@@ -316,7 +316,7 @@ impl Lab {
                     self.stat("bailouts")?,
                 );
                 Err(Stop::Fail(format!(
-                    "descriptors {r} and {w} do not become specialised; state {:?}; paths {:?}; one more write and read: hits {hits:?} \
+                    "descriptors {r} and {w} do not become specialized; state {:?}; paths {:?}; one more write and read: hits {hits:?} \
                      to {hits2:?}, bailouts {bails} to {bails2}",
                     self.state_of(sys::getpid()),
                     sysfs::list(&format!("processes/{}/fds", sys::getpid())),
@@ -338,7 +338,7 @@ impl Lab {
         Ok(Rig { p, _me: me })
     }
 
-    /// The usual proof that all is well again: one byte there and back, both specialised.
+    /// The usual proof that all is well again: one byte there and back, both specialized.
     pub fn fast_again(&self, p: &Pipe) -> Res {
         self.warm(p)?;
         self.fast(&[(p.w, Call::Write, 1), (p.r, Call::Read, 1)], || {
@@ -347,7 +347,7 @@ impl Lab {
     }
 }
 
-/// An attached process with a specialised pipe.
+/// An attached process with a specialized pipe.
 pub struct Rig {
     pub p: Pipe,
     /// Detaches when the rig goes.

@@ -47,7 +47,7 @@ impl Looper {
         Ok(l)
     }
 
-    /// Waits until its calls run specialised, ten seconds at most.
+    /// Waits until its calls run specialized, ten seconds at most.
     pub fn fast_again(&self, lab: &Lab) -> Res {
         if lab.stock {
             return Ok(());
@@ -67,13 +67,13 @@ impl Looper {
         });
         ensure!(
             again.is_some(),
-            "does not become specialised again; state {:?}",
+            "does not become specialized again; state {:?}",
             lab.state_of(pid)
         );
         Ok(())
     }
 
-    /// Demands that for a while its calls go on, but none of them specialised.
+    /// Demands that for a while its calls go on, but none of them specialized.
     pub fn slow_now(&self, lab: &Lab) -> Res {
         let pid = self.kid.pid;
         let before = (
@@ -89,7 +89,7 @@ impl Looper {
         );
         ensure!(
             after.0 <= before.0 && after.1 <= before.1,
-            "calls ran specialised: {before:?} {after:?}"
+            "calls ran specialized: {before:?} {after:?}"
         );
         Ok(())
     }

@@ -18,7 +18,7 @@ pub fn reasons(fd: i32, call: Call) -> Option<Vec<(String, u64)>> {
     (sysfs::number(&file) == Ok(sum)).then_some(counts)
 }
 
-/// Runs `f` (repeatable) until in one run the path of that descriptor gave exactly one call back, for `reason`. A tick may come in
+/// Runs `f` (repeatable) until in one run the path of that descriptor bailed out exactly once, for `reason`. A tick may come in
 /// between, which is a reason of its own.
 pub fn once(fd: i32, call: Call, reason: &str, mut f: impl FnMut() -> Res) -> Res {
     until_right(|| {

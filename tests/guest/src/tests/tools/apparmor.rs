@@ -160,7 +160,7 @@ fn look(lab: &Lab, attach: bool) -> Res<Seen> {
         });
         ensure!(
             grown.is_some(),
-            "calls do not run specialised; state {:?}",
+            "calls do not run specialized; state {:?}",
             lab.state_of(kid.pid)
         );
         Ok(())

@@ -126,7 +126,7 @@ fn rounds(records: &[String], nr: &str) -> Vec<u64> {
     records.iter().filter_map(serial).collect()
 }
 
-/// A rule comes when both processes have long run, one of them on specialised paths, and the kernel leaves both alone. A third
+/// A rule comes when both processes have long run, one of them on specialized paths, and the kernel leaves both alone. A third
 /// one, begun meanwhile, is recorded by the same rule at the same time.
 fn left_alone(lab: &Lab, auditd: &Auditd, stock: Stream, attached: Stream) -> Res {
     let young = Stream::beside()?;

@@ -23,7 +23,7 @@ use crate::tests::Test;
 use stream::Stream;
 
 /// All areas. `auditd` comes last: once auditing was on, the kernel has work at each call of every process that begins later, so
-/// that none of them is specialised any more, rightly.
+/// that none of them is specialized any more, rightly.
 pub const AREAS: &[&[Test]] = &[
     strace::TESTS,
     seccomp::TESTS,
@@ -44,7 +44,7 @@ fn attach_files(lab: &Lab) -> [&'static str; 2] {
     ["/dev/null", if lab.stock { "/dev/null" } else { attach }]
 }
 
-/// Looks at a stock stream, then at an attached one, which must run specialised before and afterwards, and compares: `look`
+/// Looks at a stock stream, then at an attached one, which must run specialized before and afterwards, and compares: `look`
 /// returns the tool's events, `events` in number, and what the calls returned.
 fn compare_runs(
     lab: &Lab,

@@ -14,10 +14,10 @@ area!("own":
 );
 
 const DATA: &str = "/tmp/own.data";
-/// Calls that are given back while a tool listens.
+/// Calls that bail out while a tool listens.
 const BAILS: usize = 40;
 
-/// Has perf record a program that attaches itself, makes its paths, has calls given back, and ends. How many were.
+/// Has perf record a program that attaches itself, makes its paths, has calls bail out, and ends. How many did.
 fn recorded(lab: &Lab) -> Res<u64> {
     forget(DATA);
     let before = lab.stat("bailouts")?;

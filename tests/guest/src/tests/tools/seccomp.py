@@ -1,5 +1,5 @@
 # A process that confines itself with libseccomp in mid-stream and says what its calls return. Lines that begin with "own" are
-# about specialised calls. Argument: the file that it writes its number to.
+# about specialized calls. Argument: the file that it writes its number to.
 import errno
 import os
 import sys
@@ -51,7 +51,7 @@ for _ in range(100):
 
 before = hits()
 free = mixture()
-print("own specialised before", hits() > before)
+print("own specialized before", hits() > before)
 
 rules = seccomp.SyscallFilter(seccomp.ALLOW)
 to_pipe = seccomp.Arg(0, seccomp.EQ, writer)
@@ -61,7 +61,7 @@ rules.load()
 
 before = hits()
 filtered = mixture()
-print("own specialised afterwards", hits() > before)
+print("own specialized afterwards", hits() > before)
 print("free", free)
 print("filtered", filtered, flush=True)
 os.write(writer, b"k" * 99)

@@ -29,7 +29,7 @@ fn errno_and_kill(lab: &Lab) -> Res {
         "refusals in\n{stock}"
     );
     ensure!(
-        lab.stock || own == "own specialised before True\nown specialised afterwards False",
+        lab.stock || own == "own specialized before True\nown specialized afterwards False",
         "{own}"
     );
     Ok(())

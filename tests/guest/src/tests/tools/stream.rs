@@ -111,7 +111,7 @@ fn round(files: &Files, serial: u64) -> bool {
     wrote == 8 && read == 8 && back == out.as_bytes()
 }
 
-/// The mixture: paths' fast cases, calls that paths give back, calls that have none. Tells each result.
+/// The mixture: paths' fast cases, calls that bail out, calls that have no path. Tells each result.
 fn mixture(files: &Files, mut tell: impl FnMut(usize, isize)) {
     let (r, w, from) = (
         files.p.r as usize,
@@ -231,7 +231,7 @@ impl Stream {
         })
     }
 
-    /// A stream that is attached, and whose calls run specialised.
+    /// A stream that is attached, and whose calls run specialized.
     pub fn attached(lab: &Lab) -> Res<Stream> {
         let mut s = Stream::beside()?;
         s.attach(lab)?;
@@ -302,7 +302,7 @@ impl Stream {
         )
     }
 
-    /// Waits until calls run specialised (again), if it is attached.
+    /// Waits until calls run specialized (again), if it is attached.
     pub fn fast_again(&self, lab: &Lab) -> Res {
         if lab.stock || self.me.is_none() {
             return Ok(());
@@ -315,20 +315,20 @@ impl Stream {
         });
         ensure!(
             grown.is_some(),
-            "calls do not run specialised; state {:?}",
+            "calls do not run specialized; state {:?}",
             lab.state_of(self.pid())
         );
         Ok(())
     }
 
-    /// Does something during which no call may run specialised.
+    /// Does something during which no call may run specialized.
     pub fn slow<T>(&self, lab: &Lab, work: impl FnOnce() -> Res<T>) -> Res<T> {
         let before = self.hits(lab);
         let done = work()?;
         let after = self.hits(lab);
         ensure!(
             after.0 <= before.0 && after.1 <= before.1,
-            "calls ran specialised: {before:?} {after:?}"
+            "calls ran specialized: {before:?} {after:?}"
         );
         Ok(done)
     }

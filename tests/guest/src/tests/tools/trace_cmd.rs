@@ -74,7 +74,7 @@ fn from_the_start(lab: &Lab) -> Res {
     equal(&stock.0, &attached.0, raw::EVENTS)
 }
 
-/// The bound of docs/limits.md, while specialised calls run on another CPU: the one that is already running when the tracepoint
+/// The bound of docs/limits.md, while specialized calls run on another CPU: the one that is already running when the tracepoint
 /// is switched on is not seen, every later one is.
 fn at_once(lab: &Lab) -> Res {
     let put = |file: &str, text: &str| -> Res {

@@ -53,7 +53,7 @@ pub enum Action {
     Uring,
 }
 
-/// Actions that leave a process specialised.
+/// Actions that leave a process specialized.
 pub const CALM: &[Action] = &[
     Action::Protect,
     Action::Unreadable,

@@ -32,7 +32,7 @@ pub fn filtered(w: &mut Worker) {
         if !child.board.stock() && sysfs::attach(sys::getpid()).is_ok() {
             child.board.did(Count::Attaches);
         }
-        // Specialised before the filter comes.
+        // Specialized before the filter comes.
         child.take_over();
         if child.steps(20).is_err() {
             return false;

@@ -1,4 +1,4 @@
-//! Switches specialisation and the counting of hits off and on, for all and for one process.
+//! Switches specialization and the counting of hits off and on, for all and for one process.
 
 use super::super::counts::Count;
 use super::{nothing, Context, Stressor};

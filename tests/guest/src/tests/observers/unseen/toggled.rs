@@ -127,7 +127,7 @@ fn probes(lab: &Lab, realtime: bool, part: u64) -> Res {
         let after = (lab.hits_of(pid, writer.w, Write), writer.board.word(CALLS));
         let (hits, calls) = (after.0.wrapping_sub(before.0), after.1 - before.1);
         println!(
-            "# {function}+{offset}: {}, {hits} of {calls} calls specialised",
+            "# {function}+{offset}: {}, {hits} of {calls} calls specialized",
             told.trim()
         );
         same!(number(&told, "rounds")?, rounds, "rounds at {function}");
@@ -138,7 +138,7 @@ fn probes(lab: &Lab, realtime: bool, part: u64) -> Res {
         // Otherwise there was nothing to be seen.
         ensure!(
             lab.stock || hits > 10 * rounds,
-            "{function}: only {hits} of {calls} calls specialised; changed: {:?}",
+            "{function}: only {hits} of {calls} calls specialized; changed: {:?}",
             changed()
         );
     }
