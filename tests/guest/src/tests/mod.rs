@@ -1,4 +1,8 @@
 //! KTAP tests. Each runs in a process of its own with a time limit; what it leaves behind is cleaned up before the next.
+//!
+//! A room holds the tests of one contract: [`paths`] what a served call does, [`exits`] bail-outs and faulting buffers, [`lifecycle`]
+//! what comes, changes and goes, [`observers`] who looks on, [`abi`] what the module shows, [`faults`] faults in generated code. [`hosts`]
+//! and [`tools`] need machines of their own; [`testers`] are tests of the testers. [`support`] is for all of them.
 
 pub mod abi;
 mod exits;

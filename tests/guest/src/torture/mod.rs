@@ -265,7 +265,7 @@ impl<'a> Run<'a> {
         let pager = |n: &usize| {
             stressors::ALL
                 .get(*n)
-                .is_some_and(|a| a.name == stressors::PAGER)
+                .is_some_and(|s| s.name == stressors::PAGER)
         };
         let mut phases = Phases::new(self.seed, numbers.filter(|n| !pager(n)).collect());
         loop {
@@ -361,7 +361,7 @@ impl<'a> Run<'a> {
         }
         for (number, kid) in &mut self.stressors {
             if let (Some(end), false) = (kid.ended(), self.board.leaving()) {
-                let name = stressors::ALL.get(*number).map_or("", |a| a.name);
+                let name = stressors::ALL.get(*number).map_or("", |s| s.name);
                 return Err(format!("stressor {name} ended: {end:?}"));
             }
         }
@@ -379,7 +379,7 @@ impl<'a> Run<'a> {
         let pager = |number: usize| {
             stressors::ALL
                 .get(number)
-                .is_some_and(|a| a.name == stressors::PAGER)
+                .is_some_and(|s| s.name == stressors::PAGER)
         };
         let limit = Instant::now() + Duration::from_secs(self.args.patience);
         while let Some((number, _)) = self
@@ -390,7 +390,7 @@ impl<'a> Run<'a> {
             std::thread::sleep(Duration::from_millis(50));
             self.look(false)?;
             if Instant::now() > limit {
-                let name = stressors::ALL.get(number).map_or("", |a| a.name);
+                let name = stressors::ALL.get(number).map_or("", |s| s.name);
                 self.watch.show_stacks();
                 return Err(format!("stressor {name} does not come to an end"));
             }

@@ -73,7 +73,7 @@ impl Phase {
     }
 
     fn alone(number: usize) -> Phase {
-        let goals = stressors::ALL.get(number).map_or(&[][..], |a| a.goals);
+        let goals = stressors::ALL.get(number).map_or(&[][..], |s| s.goals);
         Phase::until(1 << number, goals.to_vec())
     }
 
@@ -82,10 +82,10 @@ impl Phase {
         let named = stressors::ALL.iter().enumerate();
         let names: Vec<&str> = named
             .filter(|(n, _)| self.set & 1 << n != 0)
-            .map(|(_, a)| a.name)
+            .map(|(_, s)| s.name)
             .collect();
         match names[..] {
-            [] if self.is_quiet() => "nobody".into(),
+            [] if self.is_quiet() => "no stressor".into(),
             [] => "actions only".into(),
             _ => names.join(", "),
         }
@@ -99,7 +99,7 @@ impl Phase {
 /// The phases of a run, one after the other.
 pub struct Phases {
     rng: Rng,
-    /// Numbers of those who take part.
+    /// Numbers of the stressors of the run.
     stressors: Vec<usize>,
     /// Those of this lap that are still to come, the last one first.
     left: Vec<Phase>,
@@ -123,10 +123,10 @@ impl Phases {
         self.left.pop().unwrap_or_else(Phase::quiet)
     }
 
-    /// The phase that is wanted once the time is over and something has not been done: for those who can do it.
+    /// The phase that is wanted once the time is over and an effect is missing: one of a stressor that has it.
     pub fn for_undone(&mut self, undone: &[Count]) -> Phase {
         let owns = |number: &usize| {
-            let goals = stressors::ALL.get(*number).map_or(&[][..], |a| a.goals);
+            let goals = stressors::ALL.get(*number).map_or(&[][..], |s| s.goals);
             goals.iter().any(|goal| undone.contains(goal))
         };
         let owners: Vec<usize> = self.stressors.iter().copied().filter(owns).collect();
@@ -179,27 +179,27 @@ mod tests {
         let lap: Vec<Phase> = phases.lap();
         for number in all {
             let bit = 1 << number;
-            assert!(lap.iter().any(|t| t.set == bit | ACTIONS));
+            assert!(lap.iter().any(|p| p.set == bit | ACTIONS));
             assert!(lap
                 .iter()
-                .any(|t| t.set & bit != 0 && t.set.count_ones() > 2));
+                .any(|p| p.set & bit != 0 && p.set.count_ones() > 2));
         }
-        assert_eq!(lap.iter().filter(|t| t.is_quiet()).count(), 2);
+        assert_eq!(lap.iter().filter(|p| p.is_quiet()).count(), 2);
     }
 
     #[test]
     fn what_must_be_done_is_somebodys_goal() {
         for count in counts::ALL.iter().filter(|c| c.must()) {
-            let owned = stressors::ALL.iter().any(|a| a.goals.contains(count));
+            let owned = stressors::ALL.iter().any(|s| s.goals.contains(count));
             assert_ne!(owned, actions::GOALS.contains(count), "{count:?}");
         }
     }
 
     #[test]
-    fn who_can_do_what_is_undone_gets_the_turn() {
+    fn a_stressor_whose_effect_is_missing_gets_the_phase() {
         let mut phases = Phases::new(1, (0..stressors::ALL.len()).collect());
         let phase = phases.for_undone(&[Count::Offlines]);
-        let name = |t: &Phase| stressors::ALL[t.set.trailing_zeros() as usize].name;
+        let name = |p: &Phase| stressors::ALL[p.set.trailing_zeros() as usize].name;
         assert_eq!(name(&phase), "hotplug");
         assert_eq!(phases.for_undone(&[Count::Urings]).set, ACTIONS);
         assert!(phases.for_undone(&[]).is_quiet());

@@ -65,7 +65,7 @@ impl Watch {
             if alive != seen.0 {
                 *seen = (alive, now);
             } else if now.duration_since(seen.1) > self.patience {
-                let name = stressors::ALL.get(*number).map_or("", |a| a.name);
+                let name = stressors::ALL.get(*number).map_or("", |s| s.name);
                 hangs = Some(format!("stressor {name} hangs"));
             }
         }

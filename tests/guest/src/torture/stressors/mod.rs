@@ -197,7 +197,7 @@ pub fn start(
 
 /// What cannot be done on this machine, by stressors and by streaming processes.
 pub fn missing(stock: bool) -> (Missing, Vec<Action>) {
-    let mut all: Missing = ALL.iter().flat_map(|a| (a.missing)()).collect();
+    let mut all: Missing = ALL.iter().flat_map(|s| (s.missing)()).collect();
     let mut actions = Vec::new();
     if all.iter().any(|(c, _)| *c == Count::Starved) {
         actions.push(Action::Starve);
