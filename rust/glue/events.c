@@ -21,7 +21,7 @@ struct linux_binprm;
  * wake_up_new_task(). copy_files() with CLONE_FILES is the only place that adds a
  * user to a files_struct, io_uring workers included (create_io_thread).
  */
-static void on_newtask(void *data, struct task_struct *child, u64 clone_flags)
+static void event_newtask(void *data, struct task_struct *child, u64 clone_flags)
 {
 	struct synthjit_task *t;
 
@@ -39,7 +39,7 @@ static void on_newtask(void *data, struct task_struct *child, u64 clone_flags)
 }
 
 /* fs/exec.c, exec_binprm: the old image and its close-on-exec descriptors are gone. */
-static void on_exec(void *data, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+static void event_exec(void *data, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	struct synthjit_task *t;
 
@@ -52,7 +52,7 @@ static void on_exec(void *data, struct task_struct *task, pid_t old_pid, struct 
 }
 
 /* kernel/exit.c, do_exit: before exit_files(). */
-static void on_exit(void *data, struct task_struct *task, bool group_dead)
+static void event_exit(void *data, struct task_struct *task, bool group_dead)
 {
 	guard(preempt)();
 	synthjit_task_exit(group_dead);
@@ -63,12 +63,12 @@ static struct watch {
 	void *probe;
 	struct tracepoint *tracepoint;
 } watches[] = {
-	{ "task_newtask", on_newtask },
-	{ "sched_process_exec", on_exec },
-	{ "sched_process_exit", on_exit },
+	{ "task_newtask", event_newtask },
+	{ "sched_process_exec", event_exec },
+	{ "sched_process_exit", event_exit },
 };
 
-static void find(struct tracepoint *tp, void *unused)
+static void event_find_tracepoint(struct tracepoint *tp, void *unused)
 {
 	unsigned int i;
 
@@ -83,7 +83,7 @@ int synthjit_events_start(void)
 	unsigned int i;
 	int ret = 0;
 
-	for_each_kernel_tracepoint(find, NULL);
+	for_each_kernel_tracepoint(event_find_tracepoint, NULL);
 	for (i = 0; i < ARRAY_SIZE(watches); i++) {
 		struct watch *w = &watches[i];
 

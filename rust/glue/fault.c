@@ -21,7 +21,7 @@
 
 bool synthjit_faulted __read_mostly;
 
-static void tell(const struct synthjit_made *made, u32 offset)
+static void fault_report(const struct synthjit_made *made, u32 offset)
 {
 	if (!made->spec)
 		pr_emerg("a fault in generated code, +%#x in a slot that was never used\n", offset);
@@ -33,22 +33,22 @@ static void tell(const struct synthjit_made *made, u32 offset)
 			 (int)made->spec_len, (const char *)made->spec, made->tgid, made->fd, offset);
 }
 
-static void lost_now(struct work_struct *work)
+static void fault_lost_work(struct work_struct *work)
 {
 	synthjit_rs_platform_lost(SYNTHJIT_REASON_CODE_FAULT);
 }
 
-static DECLARE_WORK(lost, lost_now);
+static DECLARE_WORK(lost, fault_lost_work);
 
 /* Queueing a work takes a lock, raising an irq_work does not. */
-static void lost_soon(struct irq_work *work)
+static void fault_schedule_lost(struct irq_work *work)
 {
 	schedule_work(&lost);
 }
 
-static struct irq_work lost_irq = IRQ_WORK_INIT_HARD(lost_soon);
+static struct irq_work lost_irq = IRQ_WORK_INIT_HARD(fault_schedule_lost);
 
-static int on_die(struct notifier_block *block, unsigned long event, void *data)
+static int fault_die_event(struct notifier_block *block, unsigned long event, void *data)
 {
 	const struct die_args *die = data;
 	const struct synthjit_made *made;
@@ -63,12 +63,12 @@ static int on_die(struct notifier_block *block, unsigned long event, void *data)
 		return NOTIFY_DONE;
 	WRITE_ONCE(synthjit_faulted, true);
 	synthjit_task_faulted();
-	tell(made, offset);
+	fault_report(made, offset);
 	irq_work_queue(&lost_irq);
 	return NOTIFY_DONE;
 }
 
-static struct notifier_block block = { .notifier_call = on_die };
+static struct notifier_block block = { .notifier_call = fault_die_event };
 
 int synthjit_fault_start(void)
 {

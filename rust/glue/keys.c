@@ -23,7 +23,7 @@ bool synthjit_keys_start(void)
 	return first_entry && end_of_entries;
 }
 
-static bool names(const char *pattern, const char *symbol)
+static bool key_symbol_matches(const char *pattern, const char *symbol)
 {
 	size_t len = strlen(pattern);
 
@@ -32,19 +32,19 @@ static bool names(const char *pattern, const char *symbol)
 	return !strcmp(pattern, symbol);
 }
 
-static enum synthjit_key_state reviewed_state(const struct static_key *key)
+static enum synthjit_key_state key_reviewed_state(const struct static_key *key)
 {
 	const struct synthjit_reviewed_key *reviewed;
 	char symbol[KSYM_SYMBOL_LEN];
 
 	sprint_symbol_no_offset(symbol, (unsigned long)key);
 	for (reviewed = synthjit_reviewed_keys; reviewed->symbol; reviewed++)
-		if (names(reviewed->symbol, symbol))
+		if (key_symbol_matches(reviewed->symbol, symbol))
 			return reviewed->state;
 	return key->type & JUMP_TYPE_TRUE ? SYNTHJIT_KEY_ON : SYNTHJIT_KEY_OFF;
 }
 
-static bool jumps_at(unsigned long place)
+static bool key_jumps_at(unsigned long place)
 {
 	u8 opcode = *(u8 *)place;
 
@@ -62,10 +62,10 @@ bool synthjit_keys_as_reviewed(unsigned long start, unsigned long end)
 
 		if (place < start || place >= end)
 			continue;
-		state = reviewed_state(jump_entry_key(entry));
+		state = key_reviewed_state(jump_entry_key(entry));
 		if (state == SYNTHJIT_KEY_BOOT)
 			continue;
-		if (jumps_at(place) != ((state == SYNTHJIT_KEY_ON) ^ jump_entry_is_branch(entry)))
+		if (key_jumps_at(place) != ((state == SYNTHJIT_KEY_ON) ^ jump_entry_is_branch(entry)))
 			return false;
 	}
 	return true;

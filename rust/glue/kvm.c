@@ -65,14 +65,14 @@ bool synthjit_kvm_hosts_guests(void)
 	return READ_ONCE(hooked) && current->mm && mm_has_notifiers(current->mm);
 }
 
-static void hold_vectors(unsigned int who)
+static void kvm_hold_vectors(unsigned int who)
 {
 	lockdep_assert_held(&kvm_lock);
 	WRITE_ONCE(holders, holders | BIT(who));
 	synthjit_lstar_refresh_all();
 }
 
-static void release_vectors(unsigned int who)
+static void kvm_release_vectors(unsigned int who)
 {
 	lockdep_assert_held(&kvm_lock);
 	if (!(holders & BIT(who)))
@@ -82,20 +82,20 @@ static void release_vectors(unsigned int who)
 }
 
 /* Before current makes a virtual CPU in its address space. Process context, interrupts on. */
-static void notrace before_vcpu(unsigned long ip, unsigned long parent, struct ftrace_ops *op,
-				struct ftrace_regs *fregs)
+static void notrace kvm_before_vcpu(unsigned long ip, unsigned long parent, struct ftrace_ops *op,
+				    struct ftrace_regs *fregs)
 {
 	synthjit_lstar_refresh_all();
 }
 
 /* Permanent: kernel.ftrace_enabled cannot switch it off. */
 static struct ftrace_ops vcpu_ops = {
-	.func = before_vcpu,
+	.func = kvm_before_vcpu,
 	.flags = FTRACE_OPS_FL_PERMANENT,
 };
 
 /* False: virtual CPUs will not be announced. Once kvm.ko is there. */
-static bool announce_vcpus(void)
+static bool kvm_announce_vcpus(void)
 {
 	unsigned long addr;
 	int ret;
@@ -116,7 +116,7 @@ static bool announce_vcpus(void)
 	return !ret;
 }
 
-static void stop_announcing(void)
+static void kvm_stop_announcing(void)
 {
 	lockdep_assert_held(&kvm_lock);
 	if (!hooked)
@@ -126,14 +126,14 @@ static void stop_announcing(void)
 	ftrace_free_filter(&vcpu_ops);
 }
 
-static void vendor_comes(unsigned int i)
+static void kvm_vendor_coming(unsigned int i)
 {
-	hold_vectors(i);
-	if (!announce_vcpus())
+	kvm_hold_vectors(i);
+	if (!kvm_announce_vcpus())
 		synthjit_rs_platform_lost(SYNTHJIT_REASON_KVM_HOST);
 }
 
-static int on_module(struct notifier_block *block, unsigned long state, void *data)
+static int kvm_module_event(struct notifier_block *block, unsigned long state, void *data)
 {
 	const struct module *module = data;
 	int i = match_string(vendors, ARRAY_SIZE(vendors), module->name);
@@ -141,36 +141,36 @@ static int on_module(struct notifier_block *block, unsigned long state, void *da
 	mutex_lock(&kvm_lock);
 	/* Before its text goes (kernel/module/main.c, delete_module). */
 	if (state == MODULE_STATE_GOING && !strcmp(module->name, "kvm"))
-		stop_announcing();
+		kvm_stop_announcing();
 	if (i >= 0 && state == MODULE_STATE_COMING)
-		vendor_comes(i);
+		kvm_vendor_coming(i);
 	else if (i >= 0)
-		release_vectors(i);
+		kvm_release_vectors(i);
 	mutex_unlock(&kvm_lock);
 	return NOTIFY_DONE;
 }
 
-static int on_suspend(struct notifier_block *block, unsigned long event, void *unused)
+static int kvm_pm_event(struct notifier_block *block, unsigned long event, void *unused)
 {
 	mutex_lock(&kvm_lock);
 	switch (event) {
 	case PM_SUSPEND_PREPARE:
 	case PM_HIBERNATION_PREPARE:
 	case PM_RESTORE_PREPARE:
-		hold_vectors(SUSPEND);
+		kvm_hold_vectors(SUSPEND);
 		break;
 	default:
-		release_vectors(SUSPEND);
+		kvm_release_vectors(SUSPEND);
 	}
 	mutex_unlock(&kvm_lock);
 	return NOTIFY_DONE;
 }
 
-static struct notifier_block module_block = { .notifier_call = on_module };
-static struct notifier_block suspend_block = { .notifier_call = on_suspend };
+static struct notifier_block module_block = { .notifier_call = kvm_module_event };
+static struct notifier_block suspend_block = { .notifier_call = kvm_pm_event };
 
 /* One that is in the midst of its initialisation is not told of before the end of that. */
-static void look_at_vendors(struct list_head *modules)
+static void kvm_find_initializing(struct list_head *modules)
 {
 	const struct module *module;
 	int i;
@@ -208,8 +208,8 @@ int synthjit_kvm_start(void)
 		return ret;
 	}
 	mutex_lock(&kvm_lock);
-	look_at_vendors(modules);
-	unannounced = synthjit_symbol(BEFORE_VCPU) && !announce_vcpus();
+	kvm_find_initializing(modules);
+	unannounced = synthjit_symbol(BEFORE_VCPU) && !kvm_announce_vcpus();
 	mutex_unlock(&kvm_lock);
 	return 0;
 }
@@ -219,6 +219,6 @@ void synthjit_kvm_stop(void)
 	unregister_pm_notifier(&suspend_block);
 	unregister_module_notifier(&module_block);
 	mutex_lock(&kvm_lock);
-	stop_announcing();
+	kvm_stop_announcing();
 	mutex_unlock(&kvm_lock);
 }

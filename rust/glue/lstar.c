@@ -23,12 +23,12 @@
 #include "task.h"
 
 /* The attached task that is current on this CPU, or NULL. Interrupts off to write. */
-static DEFINE_PER_CPU(struct synthjit_task *, here);
+static DEFINE_PER_CPU(struct synthjit_task *, attached_here);
 /* This CPU's MSR_LSTAR holds a vector. Interrupts off to write. */
 static DEFINE_PER_CPU(bool, foreign);
 
 /* Interrupts off. @vector 0: the stock entry. No tracepoint sees the write: a stock kernel has none to see. */
-static void write_lstar(unsigned long vector)
+static void lstar_write(unsigned long vector)
 {
 	if (vector) {
 		native_wrmsrq(MSR_LSTAR, vector);
@@ -40,13 +40,13 @@ static void write_lstar(unsigned long vector)
 }
 
 /* Whether any CPU may have a vector now. Interrupts off. */
-static bool vectors_allowed(void)
+static bool lstar_vectors_allowed(void)
 {
 	return !READ_ONCE(synthjit_faulted) && !synthjit_text_changed() && !synthjit_vectors_held();
 }
 
 /* Why the task that is current may not have a vector on this CPU; NONE if it may. Interrupts off. */
-static u32 withheld_here(void)
+static u32 lstar_withheld_reason(void)
 {
 	/* A CPU without a tick (nohz_full) reports each entry and each exit to context tracking. */
 	if (context_tracking_enabled_this_cpu())
@@ -57,22 +57,22 @@ static u32 withheld_here(void)
 }
 
 /* Of current, if any. Interrupts off. */
-static void load_vector(struct synthjit_task *t)
+static void lstar_load_vector(struct synthjit_task *t)
 {
 	unsigned long vector = t ? READ_ONCE(t->vector) : 0;
 
 	lockdep_assert_irqs_disabled();
 	if (vector) {
-		u32 reason = withheld_here();
+		u32 reason = lstar_withheld_reason();
 
 		WRITE_ONCE(t->withheld, reason);
-		if (reason != SYNTHJIT_REASON_NONE || !vectors_allowed())
+		if (reason != SYNTHJIT_REASON_NONE || !lstar_vectors_allowed())
 			vector = 0;
 	}
 	/* What is not ours to write is not ours to write back either. */
 	if (vector && !__this_cpu_read(foreign) && synthjit_user_return_awaited())
 		return;
-	write_lstar(vector);
+	lstar_write(vector);
 }
 
 /* For `state`: why the task had no vector when it was last scheduled in. */
@@ -82,16 +82,16 @@ synthjit_u32 synthjit_task_withheld(struct synthjit_task *t)
 }
 
 /* The current task is scheduled out, or not attached any more. Interrupts off. */
-static void leave_this_cpu(void)
+static void lstar_leave_cpu(void)
 {
-	__this_cpu_write(here, NULL);
+	__this_cpu_write(attached_here, NULL);
 	synthjit_user_return_forget();
-	write_lstar(0);
+	lstar_write(0);
 }
 
-static void refresh_this_cpu(void *unused)
+static void lstar_refresh_cpu(void *unused)
 {
-	load_vector(__this_cpu_read(here));
+	lstar_load_vector(__this_cpu_read(attached_here));
 }
 
 /*
@@ -101,7 +101,7 @@ static void refresh_this_cpu(void *unused)
  */
 void synthjit_lstar_refresh_all(void)
 {
-	on_each_cpu(refresh_this_cpu, NULL, true);
+	on_each_cpu(lstar_refresh_cpu, NULL, true);
 }
 
 /* The same for this CPU alone, in any context. */
@@ -110,7 +110,7 @@ void synthjit_lstar_refresh(void)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	refresh_this_cpu(NULL);
+	lstar_refresh_cpu(NULL);
 	local_irq_restore(flags);
 }
 
@@ -120,8 +120,8 @@ static void synthjit_sched_in(struct preempt_notifier *notifier, int cpu)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	__this_cpu_write(here, t);
-	load_vector(t);
+	__this_cpu_write(attached_here, t);
+	lstar_load_vector(t);
 	local_irq_restore(flags);
 }
 
@@ -130,7 +130,7 @@ static void synthjit_sched_out(struct preempt_notifier *notifier, struct task_st
 	unsigned long flags;
 
 	local_irq_save(flags);
-	leave_this_cpu();
+	lstar_leave_cpu();
 	local_irq_restore(flags);
 }
 
@@ -142,7 +142,7 @@ static struct preempt_ops notifier_ops = {
 /* The attached process that current is, or NULL. Preemption off. */
 struct synthjit_task *synthjit_task_of_current(void)
 {
-	return this_cpu_read(here);
+	return this_cpu_read(attached_here);
 }
 
 /* By the task itself. */
@@ -152,7 +152,7 @@ void synthjit_lstar_link(struct synthjit_task *t)
 	preempt_notifier_init(&t->notifier, &notifier_ops);
 	preempt_notifier_register(&t->notifier);
 	t->linked = true;
-	__this_cpu_write(here, t);
+	__this_cpu_write(attached_here, t);
 }
 
 /* By the task itself. */
@@ -160,7 +160,7 @@ void synthjit_lstar_unlink(struct synthjit_task *t)
 {
 	lockdep_assert_held(&synthjit_tasks_lock);
 	WRITE_ONCE(t->vector, 0);
-	leave_this_cpu();
+	lstar_leave_cpu();
 	preempt_notifier_unregister(&t->notifier);
 	t->linked = false;
 }
@@ -172,6 +172,6 @@ void synthjit_lstar_set(struct synthjit_task *t, unsigned long vector)
 
 	local_irq_save(flags);
 	WRITE_ONCE(t->vector, vector);
-	load_vector(t);
+	lstar_load_vector(t);
 	local_irq_restore(flags);
 }

@@ -30,7 +30,7 @@ int synthjit_memory_start(void)
  * is mapped by vm_page_prot (mm/memory.c, vm_normal_page). The file system of a DAX file
  * is a device.
  */
-static bool is_ordinary(const struct vm_area_struct *vma)
+static bool vma_is_ordinary(const struct vm_area_struct *vma)
 {
 	if (vma->vm_ops == special_mapping_ops)
 		return true;
@@ -38,7 +38,7 @@ static bool is_ordinary(const struct vm_area_struct *vma)
 	       !(pgprot_val(vma->vm_page_prot) & _PAGE_CACHE_MASK) && !vma_is_dax(vma);
 }
 
-static bool all_ordinary(struct mm_struct *mm, int most)
+static bool mm_all_ordinary(struct mm_struct *mm, int most)
 {
 	VMA_ITERATOR(vmi, mm, 0);
 	struct vm_area_struct *vma;
@@ -48,7 +48,7 @@ static bool all_ordinary(struct mm_struct *mm, int most)
 	if (atomic_read(&mm->mm_users) != 1 || mm->map_count > most)
 		return false;
 	for_each_vma(vmi, vma)
-		if (!is_ordinary(vma))
+		if (!vma_is_ordinary(vma))
 			return false;
 	return true;
 }
@@ -65,7 +65,7 @@ synthjit_u32 synthjit_memory_look(synthjit_u32 most, synthjit_u32 *changes)
 
 	if (!mm || !mmap_read_trylock(mm))
 		return false;
-	ordinary = all_ordinary(mm, most);
+	ordinary = mm_all_ordinary(mm, most);
 	/* Stands still while the lock is held. */
 	*changes = mm->mm_lock_seq.sequence;
 	mmap_read_unlock(mm);

@@ -52,11 +52,11 @@ void synthjit_view_fd(synthjit_u32 fd, struct synthjit_fd_view *view)
 	rcu_read_unlock();
 }
 
-static void nothing(struct irq_work *work)
+static void exit_kick_raised(struct irq_work *work)
 {
 }
 
-static DEFINE_PER_CPU(struct irq_work, exit_kick) = IRQ_WORK_INIT_HARD(nothing);
+static DEFINE_PER_CPU(struct irq_work, exit_kick) = IRQ_WORK_INIT_HARD(exit_kick_raised);
 
 /*
  * The rest of anon_pipe_write() or anon_pipe_read() (fs/pipe.c) behind the commit
@@ -64,7 +64,7 @@ static DEFINE_PER_CPU(struct irq_work, exit_kick) = IRQ_WORK_INIT_HARD(nothing);
  * taken as soon as the process is back in user space, has the stock interrupt exit
  * do it.
  */
-static void finish(struct pipe_inode_info *pipe, u32 bits)
+static void pipe_finish(struct pipe_inode_info *pipe, u32 bits)
 {
 	if (bits & SYNTHJIT_TAIL_UNLOCK) {
 		/* Lockdep has not seen the path take it, which never waits for it: a trylock. */
@@ -88,7 +88,7 @@ asmlinkage void synthjit_tail(struct pipe_inode_info *pipe, u32 bits);
 asmlinkage noinstr void synthjit_tail(struct pipe_inode_info *pipe, u32 bits)
 {
 	synthjit_thunk_enter();
-	finish(pipe, bits);
+	pipe_finish(pipe, bits);
 	synthjit_thunk_leave();
 }
 

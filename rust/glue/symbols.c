@@ -18,7 +18,7 @@
 
 static unsigned long (*lookup)(const char *name);
 
-static bool is_symbol_start(unsigned long addr, const char *name)
+static bool symbol_starts_at(unsigned long addr, const char *name)
 {
 	char text[KSYM_SYMBOL_LEN];
 	size_t len = strlen(name);
@@ -43,9 +43,9 @@ int synthjit_symbols_start(void)
 	unregister_kprobe(&probe);
 
 	/* arch_adjust_kprobe_addr() steps over an ENDBR64. */
-	if (!is_symbol_start(addr, probe.symbol_name))
+	if (!symbol_starts_at(addr, probe.symbol_name))
 		addr -= ENDBR_INSN_SIZE;
-	if (!is_symbol_start(addr, probe.symbol_name))
+	if (!symbol_starts_at(addr, probe.symbol_name))
 		return -ENOENT;
 	lookup = (void *)addr;
 	return 0;
@@ -56,7 +56,7 @@ int synthjit_symbols_start(void)
  * with IBT on an indirect call of one would be fatal. As ibt_save() does around firmware
  * calls, tracking is off for these. Preemption off from the one to the other.
  */
-static u64 begin_sealed_calls(void)
+static u64 symbol_begin_sealed_calls(void)
 {
 	u64 cet = 0;
 
@@ -67,21 +67,21 @@ static u64 begin_sealed_calls(void)
 	return cet;
 }
 
-static void end_sealed_calls(u64 cet)
+static void symbol_end_sealed_calls(u64 cet)
 {
 	if (cpu_feature_enabled(X86_FEATURE_IBT))
 		wrmsrq(MSR_IA32_S_CET, cet);
 }
 
-static unsigned long address_of(const char *name)
+static unsigned long symbol_address(const char *name)
 {
 	unsigned long addr;
 	u64 cet;
 
 	preempt_disable();
-	cet = begin_sealed_calls();
+	cet = symbol_begin_sealed_calls();
 	addr = lookup(name);
-	end_sealed_calls(cet);
+	symbol_end_sealed_calls(cet);
 	preempt_enable();
 	return addr;
 }
@@ -89,9 +89,9 @@ static unsigned long address_of(const char *name)
 /* The address of @name, or 0. May sleep. */
 unsigned long synthjit_symbol(const char *name)
 {
-	unsigned long addr = address_of(name);
+	unsigned long addr = symbol_address(name);
 
-	if (addr && !is_symbol_start(addr, name)) {
+	if (addr && !symbol_starts_at(addr, name)) {
 		pr_err("the address found for %s is named otherwise\n", name);
 		return 0;
 	}
@@ -101,7 +101,7 @@ unsigned long synthjit_symbol(const char *name)
 /* The address at which a table ends: that of whatever comes next too, which may be what it is named. */
 unsigned long synthjit_symbol_end(const char *name)
 {
-	unsigned long addr = address_of(name);
+	unsigned long addr = symbol_address(name);
 	char text[KSYM_SYMBOL_LEN];
 
 	sprint_symbol(text, addr);
@@ -131,14 +131,14 @@ bool synthjit_kprobe_within(unsigned long start, unsigned long end)
 	u64 cet;
 
 	preempt_disable();
-	cet = begin_sealed_calls();
+	cet = symbol_begin_sealed_calls();
 	for (at = start; at < end && !found; at++) {
 		struct kprobe *p = find_kprobe((void *)at);
 
 		if (p && !(p->flags & KPROBE_FLAG_FTRACE))
 			found = p->flags & KPROBE_FLAG_OPTIMIZED || *(u8 *)at != p->opcode;
 	}
-	end_sealed_calls(cet);
+	symbol_end_sealed_calls(cet);
 	preempt_enable();
 	return found;
 }

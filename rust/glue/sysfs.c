@@ -7,7 +7,7 @@
  * by pointer: Rust looks them up under its lock, so a file may be read while its
  * subject goes away. Removing a directory waits for reads of its files
  * (fs/kernfs), hence it is put on a list, which is worked off where no lock that
- * show and store take is held.
+ * dir_file_show() and dir_file_store() take is held.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -61,7 +61,7 @@ static struct synthjit_dir *to_dir(struct kobject *kobj)
 	return container_of(kobj, struct synthjit_dir, kobj);
 }
 
-static ssize_t show(struct kobject *kobj, struct attribute *attr, char *buf)
+static ssize_t dir_file_show(struct kobject *kobj, struct attribute *attr, char *buf)
 {
 	struct synthjit_dir *dir = to_dir(kobj);
 	u32 id = container_of(attr, struct dir_file, attr)->id;
@@ -73,7 +73,7 @@ static ssize_t show(struct kobject *kobj, struct attribute *attr, char *buf)
 	return len;
 }
 
-static ssize_t store(struct kobject *kobj, struct attribute *attr, const char *buf, size_t size)
+static ssize_t dir_file_store(struct kobject *kobj, struct attribute *attr, const char *buf, size_t size)
 {
 	struct synthjit_dir *dir = to_dir(kobj);
 	u32 id = container_of(attr, struct dir_file, attr)->id;
@@ -99,8 +99,8 @@ bool synthjit_may_see_addresses(struct file *file)
 	       strspn(text, "0") != len && !security_locked_down(LOCKDOWN_KCORE);
 }
 
-static ssize_t read_code(struct file *file, struct kobject *kobj,
-			 const struct bin_attribute *attr, char *buf, loff_t offset, size_t size)
+static ssize_t dir_read_code(struct file *file, struct kobject *kobj,
+			     const struct bin_attribute *attr, char *buf, loff_t offset, size_t size)
 {
 	struct synthjit_dir *dir = to_dir(kobj);
 
@@ -111,23 +111,23 @@ static ssize_t read_code(struct file *file, struct kobject *kobj,
 
 static const struct bin_attribute attr_code = {
 	.attr = { .name = "code", .mode = 0400 },
-	.read = read_code,
+	.read = dir_read_code,
 };
 
-static const struct sysfs_ops dir_ops = { .show = show, .store = store };
+static const struct sysfs_ops dir_ops = { .show = dir_file_show, .store = dir_file_store };
 
-static void release(struct kobject *kobj)
+static void dir_release(struct kobject *kobj)
 {
 	kfree(to_dir(kobj));
 }
 
-static const struct kobj_type dir_type = { .release = release, .sysfs_ops = &dir_ops };
+static const struct kobj_type dir_type = { .release = dir_release, .sysfs_ops = &dir_ops };
 
-static const struct synthjit_dir nothing;
+static const struct synthjit_dir no_subject;
 static struct synthjit_dir *root, *platform, *kinds, *stats, *processes;
 static struct dir_file *stat_files, *kind_files;
 
-static struct synthjit_dir *new_dir(struct kobject *parent, struct attribute **attrs,
+static struct synthjit_dir *dir_new(struct kobject *parent, struct attribute **attrs,
 				    const struct synthjit_dir *about, const char *name)
 {
 	struct synthjit_dir *dir = kmemdup(about, sizeof(*about), GFP_KERNEL);
@@ -143,11 +143,11 @@ static struct synthjit_dir *new_dir(struct kobject *parent, struct attribute **a
 	return dir;
 }
 
-static void destroy(struct synthjit_dir *dir)
+static void dir_destroy(struct synthjit_dir *dir)
 {
 	if (!dir)
 		return;
-	destroy(dir->sub);
+	dir_destroy(dir->sub);
 	kobject_del(&dir->kobj);
 	kobject_put(&dir->kobj);
 }
@@ -164,7 +164,7 @@ void synthjit_sysfs_remove(struct synthjit_dir *dir)
 	synthjit_tidy_soon();
 }
 
-/* Process context, holding no lock that show and store take: waits for them. */
+/* Process context, holding no lock that dir_file_show() and dir_file_store() take: waits for them. */
 void synthjit_sysfs_remove_now(void)
 {
 	struct synthjit_dir *dir, *next;
@@ -174,7 +174,7 @@ void synthjit_sysfs_remove_now(void)
 	list_splice_init(&doomed, &now);
 	spin_unlock(&doomed_lock);
 	list_for_each_entry_safe(dir, next, &now, node)
-		destroy(dir);
+		dir_destroy(dir);
 }
 
 /* NULL: no memory. */
@@ -185,12 +185,12 @@ struct synthjit_dir *synthjit_sysfs_add_process(int tgid)
 	char name[16];
 
 	snprintf(name, sizeof(name), "%d", tgid);
-	dir = new_dir(&processes->kobj, process_attrs, &about, name);
+	dir = dir_new(&processes->kobj, process_attrs, &about, name);
 	if (!dir)
 		return NULL;
-	dir->sub = new_dir(&dir->kobj, NULL, &about, "fds");
+	dir->sub = dir_new(&dir->kobj, NULL, &about, "fds");
 	if (!dir->sub) {
-		destroy(dir);
+		dir_destroy(dir);
 		return NULL;
 	}
 	return dir;
@@ -200,7 +200,7 @@ struct synthjit_dir *synthjit_sysfs_add_process(int tgid)
  * The directory of the same descriptor and call, if it is about to go: it shows whichever
  * path there is now. So the files of a path that is made anew are never missing.
  */
-static struct synthjit_dir *take_doomed(struct synthjit_dir *fds, u32 fd, u32 is_read)
+static struct synthjit_dir *dir_take_doomed(struct synthjit_dir *fds, u32 fd, u32 is_read)
 {
 	struct synthjit_dir *dir;
 
@@ -219,17 +219,17 @@ struct synthjit_dir *synthjit_sysfs_add_path(struct synthjit_dir *process, int t
 					     synthjit_u32 is_read)
 {
 	struct synthjit_dir about = { .tgid = tgid, .fd = fd, .is_read = is_read, .is_path = true };
-	struct synthjit_dir *dir = take_doomed(process->sub, fd, is_read);
+	struct synthjit_dir *dir = dir_take_doomed(process->sub, fd, is_read);
 	char name[24];
 
 	if (dir)
 		return dir;
 	snprintf(name, sizeof(name), "%u.%s", fd, is_read ? "read" : "write");
-	return new_dir(&process->sub->kobj, path_attrs, &about, name);
+	return dir_new(&process->sub->kobj, path_attrs, &about, name);
 }
 
 /* A file for each of the names. NULL: no memory. The caller frees them after the directory is gone. */
-static struct dir_file *add_files(struct synthjit_dir *dir, const char *const *names, u32 first_id)
+static struct dir_file *dir_add_files(struct synthjit_dir *dir, const char *const *names, u32 first_id)
 {
 	struct dir_file *files;
 	unsigned int n = 0, i;
@@ -257,18 +257,18 @@ static struct dir_file *add_files(struct synthjit_dir *dir, const char *const *n
 /* Files are usable as soon as they exist, so this comes last at load. */
 int synthjit_sysfs_start(void)
 {
-	root = new_dir(kernel_kobj, NULL, &nothing, "synthjit");
+	root = dir_new(kernel_kobj, NULL, &no_subject, "synthjit");
 	if (!root)
 		return -ENOMEM;
-	platform = new_dir(&root->kobj, platform_attrs, &nothing, "platform");
-	stats = new_dir(&root->kobj, NULL, &nothing, "stats");
-	processes = new_dir(&root->kobj, NULL, &nothing, "processes");
+	platform = dir_new(&root->kobj, platform_attrs, &no_subject, "platform");
+	stats = dir_new(&root->kobj, NULL, &no_subject, "stats");
+	processes = dir_new(&root->kobj, NULL, &no_subject, "processes");
 	if (platform)
-		kinds = new_dir(&platform->kobj, NULL, &nothing, "paths");
+		kinds = dir_new(&platform->kobj, NULL, &no_subject, "paths");
 	if (stats)
-		stat_files = add_files(stats, synthjit_rs_stat_names, SYNTHJIT_ATTR_STAT);
+		stat_files = dir_add_files(stats, synthjit_rs_stat_names, SYNTHJIT_ATTR_STAT);
 	if (kinds)
-		kind_files = add_files(kinds, synthjit_rs_kind_names, SYNTHJIT_ATTR_KIND);
+		kind_files = dir_add_files(kinds, synthjit_rs_kind_names, SYNTHJIT_ATTR_KIND);
 	if (!processes || !stat_files || !kind_files ||
 	    sysfs_create_files(&root->kobj, (const struct attribute *const *)root_attrs)) {
 		synthjit_sysfs_stop();
@@ -288,11 +288,11 @@ void synthjit_sysfs_close(void)
 void synthjit_sysfs_stop(void)
 {
 	synthjit_sysfs_close();
-	destroy(processes);
-	destroy(stats);
-	destroy(kinds);
-	destroy(platform);
-	destroy(root);
+	dir_destroy(processes);
+	dir_destroy(stats);
+	dir_destroy(kinds);
+	dir_destroy(platform);
+	dir_destroy(root);
 	processes = stats = kinds = platform = root = NULL;
 	kfree(stat_files);
 	kfree(kind_files);

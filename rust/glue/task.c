@@ -75,7 +75,7 @@ bool synthjit_task_settle(struct synthjit_task *t)
 	return !leaves;
 }
 
-static struct synthjit_task *find_attached(pid_t tgid)
+static struct synthjit_task *task_find_attached(pid_t tgid)
 {
 	struct synthjit_task *t;
 
@@ -86,7 +86,7 @@ static struct synthjit_task *find_attached(pid_t tgid)
 	return NULL;
 }
 
-static struct synthjit_task *find_leaving(struct task_struct *task)
+static struct synthjit_task *task_find_leaving(struct task_struct *task)
 {
 	struct synthjit_task *t;
 
@@ -98,7 +98,7 @@ static struct synthjit_task *find_leaving(struct task_struct *task)
 }
 
 /* Nothing is queued for @t from now on. True for one caller at most. */
-static bool mark_gone(struct synthjit_task *t)
+static bool task_mark_gone(struct synthjit_task *t)
 {
 	lockdep_assert_held(&synthjit_tasks_lock);
 	WRITE_ONCE(t->vector, 0);
@@ -121,7 +121,7 @@ void synthjit_task_queue(struct synthjit_task *t, synthjit_u32 events)
 	raw_spin_unlock_irqrestore(&synthjit_tasks_lock, flags);
 }
 
-static void retry_now(struct work_struct *work)
+static void task_retry_work(struct work_struct *work)
 {
 	synthjit_task_queue(container_of(to_delayed_work(work), struct synthjit_task, retry),
 			    SYNTHJIT_EVENT_RETRY);
@@ -133,7 +133,7 @@ void synthjit_task_retry_in(struct synthjit_task *t, synthjit_u32 ms)
 	mod_delayed_work(synthjit_wq, &t->retry, msecs_to_jiffies(ms));
 }
 
-static void queue_miss(u32 fd, u32 call)
+static void task_queue_miss(u32 fd, u32 call)
 {
 	struct synthjit_task *t = synthjit_task_of_current();
 	unsigned long flags;
@@ -153,7 +153,7 @@ asmlinkage void synthjit_miss(u32 fd, u32 call);
 asmlinkage noinstr void synthjit_miss(u32 fd, u32 call)
 {
 	synthjit_thunk_enter();
-	queue_miss(fd, call);
+	task_queue_miss(fd, call);
 	synthjit_thunk_leave();
 }
 
@@ -191,12 +191,12 @@ void synthjit_task_faulted(void)
 	synthjit_lstar_set(t, 0);
 }
 
-static void tidy_now(struct work_struct *work)
+static void tidy_work(struct work_struct *work)
 {
 	synthjit_rs_tidy();
 }
 
-static DECLARE_DELAYED_WORK(tidy, tidy_now);
+static DECLARE_DELAYED_WORK(tidy, tidy_work);
 
 /*
  * Has the directories of paths follow the paths, a tick later. Any context. A timer
@@ -261,7 +261,7 @@ int synthjit_find_process(int nr)
 	return tgid;
 }
 
-static void exited_now(struct work_struct *work)
+static void task_exited_work(struct work_struct *work)
 {
 	struct synthjit_task *t = container_of(work, struct synthjit_task, exited);
 
@@ -269,7 +269,7 @@ static void exited_now(struct work_struct *work)
 	synthjit_task_put(t);
 }
 
-static struct synthjit_task *new_task(struct task_struct *task, pid_t tgid)
+static struct synthjit_task *task_new(struct task_struct *task, pid_t tgid)
 {
 	struct synthjit_task *t = kzalloc(sizeof(*t), GFP_KERNEL);
 
@@ -280,8 +280,8 @@ static struct synthjit_task *new_task(struct task_struct *task, pid_t tgid)
 	t->gone = true;
 	refcount_set(&t->refs, 1);
 	INIT_LIST_HEAD(&t->leaving);
-	INIT_DELAYED_WORK(&t->retry, retry_now);
-	INIT_WORK(&t->exited, exited_now);
+	INIT_DELAYED_WORK(&t->retry, task_retry_work);
+	INIT_WORK(&t->exited, task_exited_work);
 	synthjit_work_init(t);
 	return t;
 }
@@ -302,14 +302,14 @@ int synthjit_task_attach(int tgid, struct synthjit_task **out)
 	rcu_read_unlock();
 	if (!task)
 		return -ESRCH;
-	t = new_task(task, tgid);
+	t = task_new(task, tgid);
 	if (!t) {
 		put_task_struct(task);
 		return -ENOMEM;
 	}
 
 	raw_spin_lock_irq(&synthjit_tasks_lock);
-	earlier = find_leaving(task);
+	earlier = task_find_leaving(task);
 	if (earlier) {
 		/* For its new owner. */
 		synthjit_task_get(earlier);
@@ -346,7 +346,7 @@ void synthjit_task_detach(struct synthjit_task *t)
 	bool linked, settled;
 
 	raw_spin_lock_irq(&synthjit_tasks_lock);
-	mark_gone(t);
+	task_mark_gone(t);
 	linked = t->linked;
 	if (linked)
 		synthjit_work_add(t);
@@ -381,7 +381,7 @@ void synthjit_task_exit(bool group_dead)
 
 	raw_spin_lock_irqsave(&synthjit_tasks_lock, flags);
 	/* One that was detached is in the table no more, but may be linked. */
-	t = synthjit_task_of_current() ?: find_attached(current->tgid);
+	t = synthjit_task_of_current() ?: task_find_attached(current->tgid);
 	if (!t)
 		goto unlock;
 	if (t->task == current) {
@@ -391,7 +391,7 @@ void synthjit_task_exit(bool group_dead)
 		/* With threads left the process lives on; one of them may exec. */
 		group_dead |= !atomic_read(&current->signal->live);
 	}
-	if (t->left && group_dead && mark_gone(t)) {
+	if (t->left && group_dead && task_mark_gone(t)) {
 		last = true;
 		synthjit_task_get(t);
 	}
@@ -412,7 +412,7 @@ void synthjit_task_rehome(void)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&synthjit_tasks_lock, flags);
-	t = find_attached(current->tgid);
+	t = task_find_attached(current->tgid);
 	if (t && t->left) {
 		old = t->task;
 		t->task = get_task_struct(current);
@@ -431,7 +431,7 @@ int synthjit_tasks_start(void)
 }
 
 /* No task runs, so notifier lists and work lists stand still. Those that are done with go to @data. */
-static int unlink_stopped(void *data)
+static int tasks_unlink_stopped(void *data)
 {
 	struct synthjit_task *t, *next;
 	struct list_head *done = data;
@@ -461,7 +461,7 @@ void synthjit_tasks_stop(void)
 
 	cancel_delayed_work_sync(&tidy);
 	destroy_workqueue(synthjit_wq);
-	if (stop_machine(unlink_stopped, &done, NULL))
+	if (stop_machine(tasks_unlink_stopped, &done, NULL))
 		pr_err("the machine could not be stopped\n");
 	list_for_each_entry_safe(t, next, &done, leaving)
 		synthjit_task_put(t);

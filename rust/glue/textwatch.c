@@ -47,7 +47,7 @@ synthjit_u32 synthjit_mirrors_traced(void)
 }
 
 /* Looks whether text is as it was. Process context. */
-static void look_at_text(void)
+static void textwatch_check(void)
 {
 	long seen;
 
@@ -60,23 +60,23 @@ static void look_at_text(void)
 	synthjit_lstar_refresh_all();
 }
 
-static void look_now(struct work_struct *work)
+static void textwatch_check_work(struct work_struct *work)
 {
-	look_at_text();
+	textwatch_check();
 }
 
-static DECLARE_DELAYED_WORK(looking, look_now);
+static DECLARE_DELAYED_WORK(check_work, textwatch_check_work);
 
 /* Text was changed where other CPUs could not be interrupted. */
 static bool late;
 
 /* A tick later, since one change of text is several calls of __text_poke(). */
-static void look_soon(struct irq_work *work)
+static void textwatch_schedule_check(struct irq_work *work)
 {
-	schedule_delayed_work(&looking, xchg(&late, false) ? 0 : 1);
+	schedule_delayed_work(&check_work, xchg(&late, false) ? 0 : 1);
 }
 
-static struct irq_work look_irq = IRQ_WORK_INIT_HARD(look_soon);
+static struct irq_work check_irq = IRQ_WORK_INIT_HARD(textwatch_schedule_check);
 
 /*
  * static void *__text_poke(text_poke_f func, void *addr, const void *src, size_t len)
@@ -84,8 +84,8 @@ static struct irq_work look_irq = IRQ_WORK_INIT_HARD(look_soon);
  * Called at its entry, before it has done anything. Its callers hold text_mutex in process
  * context with interrupts on, but for kgdb.
  */
-static void notrace before_text_poke(unsigned long ip, unsigned long parent, struct ftrace_ops *op,
-				     struct ftrace_regs *fregs)
+static void notrace textwatch_before_poke(unsigned long ip, unsigned long parent, struct ftrace_ops *op,
+					  struct ftrace_regs *fregs)
 {
 	unsigned long addr = ftrace_regs_get_argument(fregs, 1);
 	unsigned long len = ftrace_regs_get_argument(fregs, 3);
@@ -99,12 +99,12 @@ static void notrace before_text_poke(unsigned long ip, unsigned long parent, str
 	} else {
 		synthjit_lstar_refresh_all();
 	}
-	irq_work_queue(&look_irq);
+	irq_work_queue(&check_irq);
 }
 
 /* Permanent: kernel.ftrace_enabled cannot switch it off. */
 static struct ftrace_ops poke_ops = {
-	.func = before_text_poke,
+	.func = textwatch_before_poke,
 	.flags = FTRACE_OPS_FL_PERMANENT,
 };
 
@@ -135,7 +135,7 @@ int synthjit_textwatch_on(void)
 	}
 	hooked = true;
 	/* What changed before was not heard. */
-	look_at_text();
+	textwatch_check();
 	return 0;
 }
 
@@ -145,8 +145,8 @@ static void textwatch_off(void)
 		return;
 	unregister_ftrace_function(&poke_ops);
 	ftrace_free_filter(&poke_ops);
-	irq_work_sync(&look_irq);
-	cancel_delayed_work_sync(&looking);
+	irq_work_sync(&check_irq);
+	cancel_delayed_work_sync(&check_work);
 	hooked = false;
 }
 

@@ -32,7 +32,7 @@ struct awaited {
 /* Interrupts off to read or write. */
 static DEFINE_PER_CPU(struct awaited, awaited);
 
-static void on_user_return(struct user_return_notifier *notifier)
+static void user_return_fired(struct user_return_notifier *notifier)
 {
 	struct awaited *a = container_of(notifier, struct awaited, notifier);
 	bool others_follow = notifier->link.next;
@@ -62,7 +62,7 @@ bool synthjit_user_return_awaited(void)
 	if (!test_thread_flag(TIF_USER_RETURN_NOTIFY))
 		return false;
 	if (!a->waits && !a->given_up) {
-		a->notifier.on_user_return = on_user_return;
+		a->notifier.on_user_return = user_return_fired;
 		user_return_notifier_register(&a->notifier);
 		a->waits = true;
 	}

@@ -51,7 +51,7 @@ bool synthjit_watched(unsigned long addr, unsigned long len)
 	return false;
 }
 
-static void take_if_as_reviewed(struct watched *w)
+static void watched_take_reviewed(struct watched *w)
 {
 	static const u8 nop5[] = { BYTES_NOP5 };
 	unsigned long end = w->addr + w->size;
@@ -66,11 +66,11 @@ static void take_if_as_reviewed(struct watched *w)
 	w->known = true;
 }
 
-static bool is_clean(struct watched *w)
+static bool watched_is_clean(struct watched *w)
 {
 	lockdep_assert_held(synthjit_kernel_text_mutex);
 	if (!w->known)
-		take_if_as_reviewed(w);
+		watched_take_reviewed(w);
 	return w->known && !memcmp((void *)w->addr, w->clean, w->size);
 }
 
@@ -81,13 +81,13 @@ bool synthjit_watched_clean(void)
 	bool clean = true;
 
 	for (i = 0; i < watched_count; i++)
-		if (!is_clean(&watched[i]))
+		if (!watched_is_clean(&watched[i]))
 			clean = false;
 	return clean;
 }
 
 /* The size of the function at @addr as kallsyms has it; 0: unknown. */
-static unsigned long function_size(unsigned long addr)
+static unsigned long watched_size(unsigned long addr)
 {
 	char text[KSYM_SYMBOL_LEN], *size;
 	unsigned long bytes;
@@ -113,11 +113,11 @@ static unsigned long tracer_call(unsigned long addr)
 }
 
 /* -ENOENT: a function is missing that paths stand for; -ENOMEM. */
-static int add(const struct synthjit_watched_function *function)
+static int watched_add(const struct synthjit_watched_function *function)
 {
 	struct watched *w = &watched[watched_count];
 	unsigned long addr = synthjit_symbol(function->symbol);
-	unsigned long size = addr ? function_size(addr) : 0;
+	unsigned long size = addr ? watched_size(addr) : 0;
 
 	if (!addr && function->optional)
 		return 0;
@@ -156,7 +156,7 @@ int synthjit_watched_start(void)
 	if (!watched)
 		return -ENOMEM;
 	for (function = synthjit_watched_functions; function->symbol; function++) {
-		ret = add(function);
+		ret = watched_add(function);
 		if (ret) {
 			synthjit_watched_stop();
 			return ret;
@@ -183,6 +183,6 @@ void synthjit_watched_show(struct seq_file *m)
 		return;
 	mutex_lock(synthjit_kernel_text_mutex);
 	for (i = 0; i < watched_count; i++)
-		seq_printf(m, "%s %s\n", watched[i].name, is_clean(&watched[i]) ? "clean" : "changed");
+		seq_printf(m, "%s %s\n", watched[i].name, watched_is_clean(&watched[i]) ? "clean" : "changed");
 	mutex_unlock(synthjit_kernel_text_mutex);
 }
