@@ -6,7 +6,7 @@
  * here is to say whose code it was and to see that no generated code runs any more.
  * The die notifier is called in exception context, interrupts off, whatever the code
  * was doing: it takes no lock. It restores this CPU's MSR_LSTAR, and from then on no
- * CPU loads a vector; a work takes away those that other CPUs have loaded.
+ * CPU loads a vector; a work withdraws those that other CPUs have loaded.
  *
  * Code that is called from generated code (tail, miss handler) is compiled like the
  * rest of the kernel, and a fault in it is not taken for one in generated code.
@@ -19,6 +19,11 @@
 
 #include "glue.h"
 
+/*
+ * No vector may be loaded any more. Set with WRITE_ONCE() and no barrier: on the CPU of the
+ * fault by program order before synthjit_task_faulted(); for other CPUs its partner is
+ * the barrier of synthjit_lstar_refresh_all(), which the work leads to.
+ */
 bool synthjit_faulted __read_mostly;
 
 static void fault_report(const struct synthjit_made *made, u32 offset)
@@ -33,6 +38,7 @@ static void fault_report(const struct synthjit_made *made, u32 offset)
 			 (int)made->spec_len, (const char *)made->spec, made->tgid, made->fd, offset);
 }
 
+/* synthjit_rs_platform_lost() withdraws all vectors and has every CPU look again. */
 static void fault_lost_work(struct work_struct *work)
 {
 	synthjit_rs_platform_lost(SYNTHJIT_REASON_CODE_FAULT);

@@ -9,6 +9,7 @@
  */
 #include <linux/jump_label.h>
 #include <linux/kallsyms.h>
+#include <linux/mutex.h>
 #include <asm/text-patching.h>
 
 #include "glue.h"
@@ -56,6 +57,7 @@ bool synthjit_keys_as_reviewed(unsigned long start, unsigned long end)
 {
 	const struct jump_entry *entry;
 
+	lockdep_assert_held(synthjit_kernel_text_mutex);
 	for (entry = first_entry; entry < end_of_entries; entry++) {
 		unsigned long place = jump_entry_code(entry);
 		enum synthjit_key_state state;

@@ -3,7 +3,7 @@
  * KVM uses MSR_LSTAR too. What this needs, and who sees to it:
  *
  * KVM takes what a CPU's MSR_LSTAR holds for the host's entry, once: in a kernel thread
- * of the CPU, when kvm_intel is loaded or the first guest is made and whenever a CPU comes
+ * of the CPU, when kvm_intel is loaded or the first guest is created and whenever a CPU comes
  * online (virt/kvm/kvm_main.c, kvm_enable_virtualization, kvm_online_cpu). Such a thread
  * is not attached, and for a task that is not the register holds the stock entry: lstar.c.
  *
@@ -19,12 +19,12 @@
  * after each exit (arch/x86/kvm/svm/svm.c, svm_prepare_switch_to_guest), so a vector would
  * come back that was taken out of the CPU meanwhile. Hence a process that hosts guests
  * has no vector. KVM lets virtual CPUs run only in the address space in which their machine
- * was made, and that has MMU notifiers from then on, for as long as it lives
+ * was created, and that has MMU notifiers from then on, for as long as it lives
  * (virt/kvm/kvm_main.c, kvm_create_vm, kvm_vcpu_ioctl; mm/mmu_notifier.c,
- * __mmu_notifier_register). Each CPU looks at this before it loads a vector. That those that
- * have one already look again before the first virtual CPU is there is what the hook at
- * kvm_arch_vcpu_precreate() is for, which is called for each virtual CPU that is made. Nobody
- * but who makes one has a single instruction more for it.
+ * __mmu_notifier_register). Each CPU looks at this before it loads a vector. CPUs that have
+ * a vector already must look again before the first virtual CPU is there: the hook at
+ * kvm_arch_vcpu_precreate() sees to that. KVM calls the function for each virtual CPU that it
+ * creates; nobody else has a single instruction more for it.
  */
 #include <linux/ftrace.h>
 #include <linux/list.h>
@@ -53,18 +53,26 @@ static bool hooked;
 /* KVM is there, and they are not. */
 static bool unannounced;
 
-/* Boolean: no CPU may have a vector now. Any context. */
+/*
+ * Boolean: no CPU may have a vector now. Any context. Ordered by the barrier of
+ * synthjit_lstar_refresh_all(), the partner of each WRITE_ONCE() of `holders`.
+ */
 synthjit_u32 synthjit_vectors_held(void)
 {
 	return READ_ONCE(holders) != 0;
 }
 
-/* Whether the task that is current may let guests run. */
+/*
+ * Whether the task that is current may let guests run. Both looks are ordered by the barrier of
+ * synthjit_lstar_refresh_all(): kvm_before_vcpu() calls it after __mmu_notifier_register() has
+ * published the notifiers, and kvm_release_vectors() after `hooked` has changed.
+ */
 bool synthjit_kvm_hosts_guests(void)
 {
 	return READ_ONCE(hooked) && current->mm && mm_has_notifiers(current->mm);
 }
 
+/* When it returns no CPU has a vector. */
 static void kvm_hold_vectors(unsigned int who)
 {
 	lockdep_assert_held(&kvm_lock);
@@ -81,7 +89,7 @@ static void kvm_release_vectors(unsigned int who)
 	synthjit_lstar_refresh_all();
 }
 
-/* Before current makes a virtual CPU in its address space. Process context, interrupts on. */
+/* Before current creates a virtual CPU in its address space. Interrupts on; ftrace may have preemption off. */
 static void notrace kvm_before_vcpu(unsigned long ip, unsigned long parent, struct ftrace_ops *op,
 				    struct ftrace_regs *fregs)
 {
@@ -128,6 +136,7 @@ static void kvm_stop_announcing(void)
 
 static void kvm_vendor_coming(unsigned int i)
 {
+	lockdep_assert_held(&kvm_lock);
 	kvm_hold_vectors(i);
 	if (!kvm_announce_vcpus())
 		synthjit_rs_platform_lost(SYNTHJIT_REASON_KVM_HOST);

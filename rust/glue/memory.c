@@ -13,6 +13,10 @@
 
 #include "glue.h"
 
+/*
+ * Per path slot. WRITE_ONCE() and READ_ONCE() are against tearing: the path itself reads and
+ * counts down in the same process, so program order suffices.
+ */
 struct synthjit_memory synthjit_memory[SYNTHJIT_PATH_SLOTS];
 
 /* Of the vDSO, of its data and of uprobes: RAM all of it, though marked like devices (mm/mmap.c). */
@@ -38,6 +42,7 @@ static bool vma_is_ordinary(const struct vm_area_struct *vma)
 	       !(pgprot_val(vma->vm_page_prot) & _PAGE_CACHE_MASK) && !vma_is_dax(vma);
 }
 
+/* The lock of @mm's mappings is held. */
 static bool mm_all_ordinary(struct mm_struct *mm, int most)
 {
 	VMA_ITERATOR(vmi, mm, 0);

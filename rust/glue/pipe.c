@@ -52,6 +52,7 @@ void synthjit_view_fd(synthjit_u32 fd, struct synthjit_fd_view *view)
 	rcu_read_unlock();
 }
 
+/* Nothing to do: the interrupt itself is what is wanted, for the exit work behind it. */
 static void exit_kick_raised(struct irq_work *work)
 {
 }
@@ -62,10 +63,11 @@ static DEFINE_PER_CPU(struct irq_work, exit_kick) = IRQ_WORK_INIT_HARD(exit_kick
  * The rest of anon_pipe_write() or anon_pipe_read() (fs/pipe.c) behind the commit
  * point. What it wakes may need the exit work that SYSRET skips: then a self-IPI,
  * taken as soon as the process is back in user space, has the stock interrupt exit
- * do it.
+ * do it. Interrupts off.
  */
 static void pipe_finish(struct pipe_inode_info *pipe, u32 bits)
 {
+	lockdep_assert_irqs_disabled();
 	if (bits & SYNTHJIT_TAIL_UNLOCK) {
 		/* Lockdep has not seen the path take it, which never waits for it: a trylock. */
 		mutex_acquire(&pipe->mutex.dep_map, 0, 1, _THIS_IP_);

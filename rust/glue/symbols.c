@@ -10,6 +10,8 @@
  */
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
 #include <asm/cpufeature.h>
 #include <asm/ibt.h>
 #include <asm/msr.h>
@@ -60,6 +62,7 @@ static u64 symbol_begin_sealed_calls(void)
 {
 	u64 cet = 0;
 
+	lockdep_assert_preemption_disabled();
 	if (cpu_feature_enabled(X86_FEATURE_IBT)) {
 		rdmsrq(MSR_IA32_S_CET, cet);
 		wrmsrq(MSR_IA32_S_CET, cet & ~CET_ENDBR_EN);
@@ -69,6 +72,7 @@ static u64 symbol_begin_sealed_calls(void)
 
 static void symbol_end_sealed_calls(u64 cet)
 {
+	lockdep_assert_preemption_disabled();
 	if (cpu_feature_enabled(X86_FEATURE_IBT))
 		wrmsrq(MSR_IA32_S_CET, cet);
 }
@@ -89,8 +93,10 @@ static unsigned long symbol_address(const char *name)
 /* The address of @name, or 0. May sleep. */
 unsigned long synthjit_symbol(const char *name)
 {
-	unsigned long addr = symbol_address(name);
+	unsigned long addr;
 
+	might_sleep();
+	addr = symbol_address(name);
 	if (addr && !symbol_starts_at(addr, name)) {
 		pr_err("the address found for %s is named otherwise\n", name);
 		return 0;
@@ -130,6 +136,7 @@ bool synthjit_kprobe_within(unsigned long start, unsigned long end)
 	unsigned long at;
 	u64 cet;
 
+	lockdep_assert_held(synthjit_kernel_text_mutex);
 	preempt_disable();
 	cet = symbol_begin_sealed_calls();
 	for (at = start; at < end && !found; at++) {

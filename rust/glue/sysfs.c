@@ -152,10 +152,11 @@ static void dir_destroy(struct synthjit_dir *dir)
 	kobject_put(&dir->kobj);
 }
 
+/* Directories to be removed. Under doomed_lock. */
 static LIST_HEAD(doomed);
 static DEFINE_SPINLOCK(doomed_lock);
 
-/* Any context. The directory goes with the next synthjit_sysfs_remove_now(). */
+/* Task context; may be called under Rust's locks. The directory goes with the next synthjit_sysfs_remove_now(). */
 void synthjit_sysfs_remove(struct synthjit_dir *dir)
 {
 	spin_lock(&doomed_lock);
@@ -170,6 +171,7 @@ void synthjit_sysfs_remove_now(void)
 	struct synthjit_dir *dir, *next;
 	LIST_HEAD(now);
 
+	might_sleep();
 	spin_lock(&doomed_lock);
 	list_splice_init(&doomed, &now);
 	spin_unlock(&doomed_lock);
@@ -198,7 +200,7 @@ struct synthjit_dir *synthjit_sysfs_add_process(int tgid)
 
 /*
  * The directory of the same descriptor and call, if it is about to go: it shows whichever
- * path there is now. So the files of a path that is made anew are never missing.
+ * path there is now. So the files of a path that is recompiled are never missing.
  */
 static struct synthjit_dir *dir_take_doomed(struct synthjit_dir *fds, u32 fd, u32 is_read)
 {

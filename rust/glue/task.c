@@ -49,6 +49,7 @@ void synthjit_task_get(struct synthjit_task *t)
 /* Not under synthjit_tasks_lock. */
 void synthjit_task_put(struct synthjit_task *t)
 {
+	lockdep_assert_not_held(&synthjit_tasks_lock);
 	if (!refcount_dec_and_test(&t->refs))
 		return;
 	put_task_struct(t->task);
@@ -101,10 +102,12 @@ static struct synthjit_task *task_find_leaving(struct task_struct *task)
 static bool task_mark_gone(struct synthjit_task *t)
 {
 	lockdep_assert_held(&synthjit_tasks_lock);
+	/* Ordered for other CPUs by synthjit_lstar_refresh_all(), which detaching calls next. */
 	WRITE_ONCE(t->vector, 0);
 	if (t->gone)
 		return false;
-	t->gone = true;
+	/* Read without the lock by synthjit_task_gone() alone, which needs no order. */
+	WRITE_ONCE(t->gone, true);
 	hash_del(&t->node);
 	return true;
 }
@@ -160,6 +163,7 @@ asmlinkage noinstr void synthjit_miss(u32 fd, u32 call)
 /* By the process itself, preemption off: an assumption is about to break. */
 void synthjit_task_drop(struct synthjit_task *t, u32 events)
 {
+	lockdep_assert_preemption_disabled();
 	/* Nothing of it is there to be dropped, and it looks again by itself. */
 	if (t->idle)
 		return;
@@ -187,6 +191,7 @@ void synthjit_task_faulted(void)
 		synthjit_lstar_refresh();
 		return;
 	}
+	/* Its partner is the READ_ONCE() in synthjit_work_queue(). */
 	WRITE_ONCE(t->faulted, true);
 	synthjit_lstar_set(t, 0);
 }
@@ -215,7 +220,10 @@ void synthjit_task_publish(struct synthjit_task *t, synthjit_u64 vector)
 	synthjit_lstar_set(t, vector);
 }
 
-/* By anybody: the vector is out of use once synthjit_lstar_refresh_all() has returned. */
+/*
+ * By anybody: the vector is out of use once synthjit_lstar_refresh_all() has returned, whose
+ * barrier orders this write.
+ */
 void synthjit_task_withdraw(struct synthjit_task *t)
 {
 	WRITE_ONCE(t->vector, 0);
@@ -236,7 +244,7 @@ synthjit_u32 synthjit_task_observed(struct synthjit_task *t)
 	return observed;
 }
 
-/* Boolean: the process was detached or has exited. */
+/* Boolean: the process was detached or has exited. Without the lock it is of one moment. */
 synthjit_u32 synthjit_task_gone(struct synthjit_task *t)
 {
 	return READ_ONCE(t->gone);
@@ -319,7 +327,7 @@ int synthjit_task_attach(int tgid, struct synthjit_task **out)
 	if (task->flags & PF_EXITING) {
 		ret = -ESRCH;
 	} else {
-		t->gone = false;
+		WRITE_ONCE(t->gone, false);
 		t->idle = false;
 		t->events = 0;
 		t->missed = 0;
@@ -345,6 +353,7 @@ void synthjit_task_detach(struct synthjit_task *t)
 {
 	bool linked, settled;
 
+	might_sleep();
 	raw_spin_lock_irq(&synthjit_tasks_lock);
 	task_mark_gone(t);
 	linked = t->linked;
@@ -379,6 +388,7 @@ void synthjit_task_exit(bool group_dead)
 	struct synthjit_task *t;
 	unsigned long flags;
 
+	lockdep_assert_preemption_disabled();
 	raw_spin_lock_irqsave(&synthjit_tasks_lock, flags);
 	/* One that was detached is in the table no more, but may be linked. */
 	t = synthjit_task_of_current() ?: task_find_attached(current->tgid);
@@ -436,6 +446,7 @@ static int tasks_unlink_stopped(void *data)
 	struct synthjit_task *t, *next;
 	struct list_head *done = data;
 
+	lockdep_assert_irqs_disabled();
 	raw_spin_lock(&synthjit_tasks_lock);
 	list_for_each_entry_safe(t, next, &leaving, leaving) {
 		if (t->linked)

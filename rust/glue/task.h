@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* One attached process as the files lstar.c, work.c and task.c share it. */
+/*
+ * One attached process, struct synthjit_task, as task.c, work.c and lstar.c share it. Other
+ * files of the glue have pointers to it, and glue.h and synthjit.h declare what they may call.
+ */
 #ifndef SYNTHJIT_TASK_H
 #define SYNTHJIT_TASK_H
 
@@ -18,7 +21,7 @@ struct synthjit_task {
 	struct list_head leaving;	/* detached, but known to its task still; under synthjit_tasks_lock */
 	struct task_struct *task;	/* referenced; changes under synthjit_tasks_lock, by an exec alone */
 	pid_t tgid;			/* in the initial PID namespace */
-	unsigned long vector;		/* 0: stock entry */
+	unsigned long vector;		/* 0: stock entry; WRITE_ONCE(), then lstar.c's refresh on the CPUs concerned */
 	u32 withheld;			/* why it is not in use where the task is, a reason; written by the task's CPU */
 	bool linked;			/* the notifier is on the task's list; changed by the task itself, or while the machine is stopped */
 	bool gone;			/* detached or exited: no event is queued any more; under synthjit_tasks_lock */
@@ -34,9 +37,9 @@ struct synthjit_task {
 	refcount_t refs;		/* the owner's, and one each for `leaving`, `queued` and a waiting `exited` */
 };
 
-/* task.c. The innermost lock; interrupts are off under it. */
-extern raw_spinlock_t synthjit_tasks_lock;
-extern struct workqueue_struct *synthjit_wq;
+/* task.c */
+extern raw_spinlock_t synthjit_tasks_lock;	/* the innermost lock; interrupts are off under it */
+extern struct workqueue_struct *synthjit_wq;	/* for `retry`, `exited` and directories; until synthjit_tasks_stop() */
 void synthjit_task_get(struct synthjit_task *t);
 void synthjit_task_put(struct synthjit_task *t);
 bool synthjit_task_settle(struct synthjit_task *t);

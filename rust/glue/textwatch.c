@@ -30,7 +30,9 @@ static bool hooked;
 /*
  * How often a byte of a watched function was about to be written, and how often it had
  * been when all of them were last seen to be clean. No vector may be loaded while the two
- * differ. At first nobody has looked.
+ * differ. At first nobody has looked. Both change under text_mutex, but for kgdb. The readers
+ * on other CPUs are ordered by the barrier of synthjit_lstar_refresh_all(), which follows
+ * each change.
  */
 static atomic_long_t pokes = ATOMIC_LONG_INIT(1);
 static long clean_at;
@@ -46,7 +48,7 @@ synthjit_u32 synthjit_mirrors_traced(void)
 	return synthjit_text_changed();
 }
 
-/* Looks whether text is as it was. Process context. */
+/* Looks whether text is as it was reviewed. Process context. */
 static void textwatch_check(void)
 {
 	long seen;
@@ -67,7 +69,10 @@ static void textwatch_check_work(struct work_struct *work)
 
 static DECLARE_DELAYED_WORK(check_work, textwatch_check_work);
 
-/* Text was changed where other CPUs could not be interrupted. */
+/*
+ * Text was changed where other CPUs could not be interrupted. Set before check_irq is
+ * raised and read by it, on the same CPU: program order suffices.
+ */
 static bool late;
 
 /* A tick later, since one change of text is several calls of __text_poke(). */
@@ -97,6 +102,7 @@ static void notrace textwatch_before_poke(unsigned long ip, unsigned long parent
 		WRITE_ONCE(late, true);
 		synthjit_lstar_refresh();
 	} else {
+		lockdep_assert_held(synthjit_kernel_text_mutex);
 		synthjit_lstar_refresh_all();
 	}
 	irq_work_queue(&check_irq);

@@ -6,8 +6,8 @@
  * kernel when nothing is in it that does not belong there: no kprobe, each static key
  * as it was reviewed, and no call of a tracer or live patch at the function's entry,
  * whose place is known. Until then the function counts as changed. It may have been
- * probed before the module was loaded; who takes the probe away writes text, so that
- * somebody looks again. A breakpoint that kgdb set before that moment is not told from
+ * probed before the module was loaded; who removes the probe writes text, so that
+ * textwatch.c looks again. A breakpoint that kgdb set before that moment is not told from
  * the function's own text.
  */
 #include <linux/ftrace.h>
@@ -51,6 +51,7 @@ bool synthjit_watched(unsigned long addr, unsigned long len)
 	return false;
 }
 
+/* Takes the function's text for the reviewed one if nothing foreign is in it. text_mutex is held. */
 static void watched_take_reviewed(struct watched *w)
 {
 	static const u8 nop5[] = { BYTES_NOP5 };
@@ -66,6 +67,7 @@ static void watched_take_reviewed(struct watched *w)
 	w->known = true;
 }
 
+/* text_mutex is held. */
 static bool watched_is_clean(struct watched *w)
 {
 	lockdep_assert_held(synthjit_kernel_text_mutex);
@@ -80,6 +82,7 @@ bool synthjit_watched_clean(void)
 	unsigned int i;
 	bool clean = true;
 
+	lockdep_assert_held(synthjit_kernel_text_mutex);
 	for (i = 0; i < watched_count; i++)
 		if (!watched_is_clean(&watched[i]))
 			clean = false;

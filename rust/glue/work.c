@@ -39,6 +39,7 @@ static void synthjit_run_work(struct callback_head *head)
 	if (settled)
 		synthjit_task_put(t);
 	synthjit_task_put(t);
+	/* A full barrier, as wake_up_var() needs; its partner is set_current_state() in prepare_to_wait_event(). */
 	if (atomic_dec_and_test(&works))
 		wake_up_var(&works);
 }
@@ -48,7 +49,7 @@ void synthjit_work_init(struct synthjit_task *t)
 	init_task_work(&t->work, synthjit_run_work);
 }
 
-/* The work runs when the task next leaves the kernel. */
+/* The work runs when the task next leaves the kernel. Under synthjit_tasks_lock. */
 void synthjit_work_add(struct synthjit_task *t)
 {
 	lockdep_assert_held(&synthjit_tasks_lock);
@@ -66,6 +67,7 @@ void synthjit_work_add(struct synthjit_task *t)
 void synthjit_work_queue(struct synthjit_task *t, u32 events)
 {
 	lockdep_assert_held(&synthjit_tasks_lock);
+	/* Partner of `faulted`: synthjit_task_faulted(), which takes no lock. */
 	if (t->gone || READ_ONCE(t->faulted))
 		return;
 	t->events |= events;
@@ -73,14 +75,16 @@ void synthjit_work_queue(struct synthjit_task *t, u32 events)
 }
 
 /*
- * While no task runs: takes a work back that waits, since its task may sleep for as
- * long as it likes. One that task_work_run() has already taken off the list is about
- * to run. Another reference than the work's is held.
+ * While no task runs, under synthjit_tasks_lock: takes a work back that waits, since its
+ * task may sleep for as long as it likes. One that task_work_run() has already taken off
+ * the list is about to run. Another reference than the work's is held.
  */
 void synthjit_work_take_back(struct synthjit_task *t)
 {
 	struct callback_head **link;
 
+	lockdep_assert_held(&synthjit_tasks_lock);
+	lockdep_assert_irqs_disabled();
 	if (!t->queued)
 		return;
 	for (link = &t->task->task_works; *link; link = &(*link)->next) {
