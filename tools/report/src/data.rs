@@ -181,7 +181,7 @@ pub struct Size {
     pub attached: u64,
 }
 
-/// A step of specialisation, and what the calls take after it.
+/// A step of specialization, and what the calls take after it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     pub title: String,

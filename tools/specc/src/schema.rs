@@ -60,7 +60,7 @@ pub struct Spec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A specialised system call.
+    /// A specialized system call.
     Path,
     /// Constants and assumptions that paths share.
     Ground,
@@ -244,7 +244,7 @@ pub struct Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReasonKind {
-    /// No process on this machine can be specialised.
+    /// No process on this machine can be specialized.
     Platform,
     /// This process cannot be, for now or for good.
     Process,

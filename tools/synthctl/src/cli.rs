@@ -39,7 +39,7 @@ not given.
 
 A process is attached once: one that is detached by hand stays so.";
 
-/// Looks after synthjit: what can be specialised on this machine, what is, and why something is not
+/// Looks after synthjit: what can be specialized on this machine, what is, and why something is not
 #[derive(Debug, Parser)]
 #[command(name = "synthctl", version, max_term_width = 80, after_help = EXIT_CODES)]
 pub struct Cli {

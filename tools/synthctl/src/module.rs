@@ -85,7 +85,7 @@ impl<'a> Module<'a> {
         self.machine.numbers(format!("{ROOT}/processes"))
     }
 
-    /// Why no process can be specialised on this machine; `None` if it can.
+    /// Why no process can be specialized on this machine; `None` if it can.
     pub fn refusal(&self) -> Option<String> {
         let verdict = self.text("platform/trap_vector").unwrap_or_default();
         verdict.strip_prefix("refused: ").map(str::to_owned)

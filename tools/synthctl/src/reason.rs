@@ -1,4 +1,4 @@
-//! The reasons for not specialising, which specs/reasons.toml lists with their cures.
+//! The reasons for not specializing, which specs/reasons.toml lists with their cures.
 
 use synthjit_engine::specs::Reason;
 

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 
 /// The kernel on which `make demo` counted.
 const KERNEL: &str = "7.3.4+deb13-amd64";
-/// Least difference of stock and specialised instructions of a read, of those that README.md tells.
+/// Least difference of stock and specialized instructions of a read, of those that README.md tells.
 pub const READ: u64 = 817;
 /// The same of a write.
 pub const WRITE: u64 = 851;

@@ -14,7 +14,7 @@ use crate::reason;
 pub struct Status {
     /// Release of the running kernel.
     pub kernel: String,
-    /// Whether processes can be specialised here.
+    /// Whether processes can be specialized here.
     pub available: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]

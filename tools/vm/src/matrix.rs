@@ -15,7 +15,7 @@ use crate::cover;
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Answer {
-    /// Calls run specialised and the tests pass.
+    /// Calls run specialized and the tests pass.
     Works,
     /// The platform is refused, for this reason of `specs/reasons.toml`.
     Refuses(String),

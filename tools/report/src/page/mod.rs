@@ -48,7 +48,7 @@ fn lead(report: &Report) -> Markup {
     let say = |call: &Call| {
         html! {
             (number(call.stock.instructions)) " instructions on the stock kernel, "
-            b { (number(call.attached.instructions)) } " specialised"
+            b { (number(call.attached.instructions)) } " specialized"
         }
     };
     html! {

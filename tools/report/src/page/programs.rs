@@ -11,7 +11,7 @@ pub fn section(programs: &[Program]) -> Markup {
         h2 #programs { "The programs of Massalin's thesis" }
         p {
             "The seven programs of appendix A, and table 7.1, which compares SunOS 3.5 on a Sun 3/160 with Synthesis on a machine set to the same speed. "
-            "There it was another kernel, all of it; here it is two calls of Linux, and what is not specialised is as it was."
+            "There it was another kernel, all of it; here it is two calls of Linux, and what is not specialized is as it was."
         }
         (figure(html! {
             (keys(&[("key-stock", "thesis: time under SunOS / time under Synthesis"), ("key-own", "here: instructions stock / attached")]))

@@ -1,4 +1,4 @@
-//! What each step of specialisation buys.
+//! What each step of specialization buys.
 
 use maud::{html, Markup};
 

@@ -22,7 +22,7 @@ pub fn header(set: &Set) -> String {
         );
     }
     out += "\n#ifndef __ASSEMBLER__\n\n#include <linux/types.h>\n\n";
-    out += "/* Why something is not specialised, or no longer; 0 is no reason. */\nenum synthjit_reason {\n\tSYNTHJIT_REASON_NONE = 0,\n";
+    out += "/* Why something is not specialized, or no longer; 0 is no reason. */\nenum synthjit_reason {\n\tSYNTHJIT_REASON_NONE = 0,\n";
     for (at, reason) in set.reasons.reason.iter().enumerate() {
         let _ = writeln!(
             out,

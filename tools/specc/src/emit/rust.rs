@@ -237,7 +237,7 @@ const REASON_KIND: &str = "/// What a reason speaks about.
 pub enum ReasonKind {
     /// Nothing is refused.
     None,
-    /// No process on this machine can be specialised.
+    /// No process on this machine can be specialized.
     Platform,
     /// This process cannot be, for now or for good.
     Process,
@@ -247,7 +247,7 @@ pub enum ReasonKind {
     Invalidated,
 }
 
-/// Every reason for not specialising and for dropping what was specialised.
+/// Every reason for not specializing and for dropping what was specialized.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reason {

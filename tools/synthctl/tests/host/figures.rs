@@ -11,7 +11,7 @@ fn numbers(cell: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Least difference of stock and specialised in the rows about this call.
+/// Least difference of stock and specialized in the rows about this call.
 fn least(call: &str) -> u64 {
     let mut found = Vec::new();
     for row in README.lines().filter(|line| line.starts_with("| pipe ")) {
