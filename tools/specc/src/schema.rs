@@ -63,7 +63,7 @@ pub enum Kind {
     /// A specialized system call.
     Path,
     /// Constants and assumptions that paths share.
-    Ground,
+    Common,
 }
 
 /// Prose: what others can tell apart and what they cannot.

@@ -254,14 +254,11 @@ fn a_changed_function_is_reported_and_its_path_left_out() {
 }
 
 #[test]
-fn a_change_of_common_ground_leaves_out_all_that_use_it() {
+fn a_change_of_a_common_spec_leaves_out_all_that_use_it() {
     let bench = Bench::new();
     bench.edit("kernel/kernel/entry.c", "go(1)", "go(2)");
     let unknown = bench.generate().unknown;
-    assert!(
-        unknown[0].contains("left out: ground, push ("),
-        "{unknown:?}"
-    );
+    assert!(unknown[0].contains("left out: base, push ("), "{unknown:?}");
     assert_eq!(bench.rust().matches("available: false").count(), 2);
 }
 

@@ -60,12 +60,12 @@ pub fn user(facts: &Facts) -> u64 {
     const { assert!(matches!(Reason::from_number(3), Reason::None)) };
     const { assert!(matches!(Reason::Threads.kind(), ReasonKind::Process)) };
     const { assert!(push::SPEC.available && push::SPEC.syscall == 1 && push::SPEC.mirrors.len() == 2) };
-    const { assert!(matches!(push::SPEC.kind, SpecKind::Path) && matches!(ground::SPEC.kind, SpecKind::Ground)) };
+    const { assert!(matches!(push::SPEC.kind, SpecKind::Path) && matches!(base::SPEC.kind, SpecKind::Common)) };
     const { assert!(push::SPEC.mirrors[1].watched && push::SPEC.mirrors[1].known) };
     const { assert!(matches!(push::SPEC.values[0].kept, Kept::Watch) && push::SPEC.values[0].events.len() == 1) };
     const { assert!(matches!(push::SPEC.values[0].reason, Reason::Threads)) };
     const { assert!(matches!(push::SPEC.values[3].source, Source::Call) && push::SPEC.values[3].class == 4) };
-    const { assert!(matches!(push::SPEC.bails, [Bail::Full]) && ground::SPEC.bails.is_empty() && Bail::ALL.len() == 1) };
+    const { assert!(matches!(push::SPEC.bails, [Bail::Full]) && base::SPEC.bails.is_empty() && Bail::ALL.len() == 1) };
     const { assert!(Target::NAMES.len() == 3 && matches!(Target::SWITCHES, [0])) };
     let mut target = Target { fast: true, ..Target::default() };
     target.set(1, target.get(0));
@@ -196,7 +196,7 @@ const _: () = {
 fn conditions_of_values_reach_the_c_file() {
     let bench = Bench::new();
     bench.edit(
-        "specs/ground.toml",
+        "specs/base.toml",
         "c = \"offsetof(",
         "when = \"IS_ENABLED(CONFIG_X)\"\nc = \"offsetof(",
     );
@@ -234,7 +234,7 @@ fn what_is_left_out_need_not_compile() {
         !filler.contains("{ \"thing_fops\""),
         "symbols that only it needs"
     );
-    assert!(filler.contains("f->flags = "), "common ground stays");
+    assert!(filler.contains("f->flags = "), "what is common stays");
     compiles(&bench.rust(), bench.dir.path());
 }
 

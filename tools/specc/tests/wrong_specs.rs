@@ -120,9 +120,9 @@ fn wrong_type_and_unknown_word() {
 }
 
 #[test]
-fn ground_with_keys_of_a_path() {
+fn a_common_spec_with_keys_of_a_path() {
     expect(
-        "ground.toml",
+        "base.toml",
         "doc = \"What paths share.\"",
         "doc = \"x\"\ncall = \"push\"",
         "call",
@@ -247,7 +247,7 @@ fn class_and_source_disagree() {
         "is a watch",
     );
     expect(
-        "ground.toml",
+        "base.toml",
         "from = \"event\"",
         "from = \"call\"",
         "value.alone.kept",
@@ -272,7 +272,7 @@ fn a_value_has_one_source() {
         "exactly one of",
     );
     expect(
-        "ground.toml",
+        "base.toml",
         "c = \"offsetof(struct thing, flags)\"",
         "c = \" \"",
         "value.flags.c",
@@ -295,19 +295,19 @@ fn condition_without_expression() {
 #[test]
 fn watch_without_event_or_reason() {
     expect(
-        "ground.toml",
+        "base.toml",
         "events = [\"task_newtask\"]",
         "",
         "value.alone.events",
         "is missing",
     );
     let bench = Bench::new();
-    bench.edit("specs/ground.toml", "reason = \"threads\"", "");
+    bench.edit("specs/base.toml", "reason = \"threads\"", "");
     let shown = specc::Set::load(&bench.specs())
         .expect_err("a watch has a reason")
         .to_string();
     assert!(
-        shown.contains("ground.toml: value.alone.reason: is missing"),
+        shown.contains("base.toml: value.alone.reason: is missing"),
         "{shown}"
     );
 }
@@ -327,7 +327,7 @@ fn guard_with_event() {
 #[test]
 fn reason_that_is_not_there() {
     expect(
-        "ground.toml",
+        "base.toml",
         "refuses = [\"unknown_object\"]",
         "refuses = [\"unknown_object\", \"mood\"]",
         "refuses",
@@ -415,7 +415,7 @@ fn bail_outs_have_one_name_and_two_sentences() {
     // Names are those of all specs.
     let bench = Bench::new();
     bench.edit(
-        "specs/ground.toml",
+        "specs/base.toml",
         "[[value]]\nname = \"flags\"",
         &format!("{again}[[value]]\nname = \"flags\""),
     );
@@ -423,7 +423,7 @@ fn bail_outs_have_one_name_and_two_sentences() {
         .expect_err("full is there twice")
         .to_string();
     assert!(
-        shown.starts_with("push.toml: bail.full.name: is there already, in ground.toml"),
+        shown.starts_with("push.toml: bail.full.name: is there already, in base.toml"),
         "{shown}"
     );
 }
@@ -471,13 +471,13 @@ fn same_name_with_two_expressions() {
     let bench = Bench::new();
     bench.write(
         "specs/other.toml",
-        "name = \"other\"\nkind = \"ground\"\ndoc = \"x\"\n[[value]]\nname = \"flags\"\nclass = 2\nc = \"4\"\ndoc = \"x\"\n",
+        "name = \"other\"\nkind = \"common\"\ndoc = \"x\"\n[[value]]\nname = \"flags\"\nclass = 2\nc = \"4\"\ndoc = \"x\"\n",
     );
     let error = specc::Set::load(&bench.specs()).expect_err("flags means two things");
     assert_eq!(error.faults.len(), 1, "{error}");
     let shown = error.to_string();
     assert!(
-        shown.starts_with("other.toml: value.flags.c: `flags` means something else in ground.toml"),
+        shown.starts_with("other.toml: value.flags.c: `flags` means something else in base.toml"),
         "{shown}"
     );
 }
@@ -489,10 +489,10 @@ fn value_on_two_ways() {
     let again = "\n[[value]]\nname = \"flags\"\nclass = 2\nc = \"offsetof(struct thing, flags)\"\ndoc = \"x\"\n";
     bench.write("specs/push.toml", &format!("{push}{again}"));
     let shown = specc::Set::load(&bench.specs())
-        .expect_err("flags comes from ground too")
+        .expect_err("flags comes from base too")
         .to_string();
     assert!(
-        shown.starts_with("push.toml: value.flags.name: is already there from ground.toml"),
+        shown.starts_with("push.toml: value.flags.name: is already there from base.toml"),
         "{shown}"
     );
 }
@@ -501,21 +501,21 @@ fn value_on_two_ways() {
 fn uses() {
     expect(
         "push.toml",
-        "uses = [\"ground\"]",
-        "uses = [\"ground\", \"air\"]",
+        "uses = [\"base\"]",
+        "uses = [\"base\", \"air\"]",
         "uses",
         "there is no spec `air`",
     );
     expect(
-        "ground.toml",
+        "base.toml",
         "refuses",
-        "uses = [\"ground\"]\nrefuses",
+        "uses = [\"base\"]\nrefuses",
         "uses",
         "uses this spec too",
     );
     expect(
         "push.toml",
-        "uses = [\"ground\"]",
+        "uses = [\"base\"]",
         "uses = [\"push\"]",
         "uses",
         "`push` is a path",
@@ -760,14 +760,14 @@ fn files_that_every_folder_has() {
 fn all_faults_are_told_at_once() {
     let bench = Bench::new();
     bench.edit("specs/push.toml", "class = 1", "class = 9");
-    bench.edit("specs/ground.toml", "events = [\"task_newtask\"]", "");
+    bench.edit("specs/base.toml", "events = [\"task_newtask\"]", "");
     let error = specc::Set::load(&bench.specs()).expect_err("two mistakes");
     let files: Vec<_> = error
         .faults
         .iter()
         .map(|f| f.file.display().to_string())
         .collect();
-    assert_eq!(files, ["ground.toml", "push.toml"], "{error}");
+    assert_eq!(files, ["base.toml", "push.toml"], "{error}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn uses(set: &Set, spec: &Spec, faults: &mut Vec<Fault>) {
                 spec,
                 "uses",
                 format!("`{name}` is a path"),
-                "move what both need to a spec of kind \"ground\"",
+                "move what both need to a spec of kind \"common\"",
             )),
             Some(used) if set.closure(used).iter().any(|s| s.name == spec.name) => {
                 faults.push(fault(

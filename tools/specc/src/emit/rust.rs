@@ -369,7 +369,7 @@ fn info(out: &mut String, set: &Set, verdicts: &Verdicts, spec: &Spec) {
     let kind = if spec.kind == Kind::Path {
         "Path"
     } else {
-        "Ground"
+        "Common"
     };
     let syscall = spec
         .syscall

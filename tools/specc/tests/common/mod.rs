@@ -66,9 +66,9 @@ c = "thing_counts"
 doc = "64 bits for each slot."
 "#;
 
-pub const GROUND: &str = r#"
-name = "ground"
-kind = "ground"
+pub const BASE: &str = r#"
+name = "base"
+kind = "common"
 doc = "What paths share."
 include = ["linux/sched.h"]
 refuses = ["unknown_object"]
@@ -102,7 +102,7 @@ doc = "push() on a thing."
 call = "push"
 syscall = 1
 object = "thing_fops"
-uses = ["ground"]
+uses = ["base"]
 commit = "The lock is held."
 assert = ["sizeof(long) == 8"]
 
@@ -175,7 +175,7 @@ impl Bench {
         bench.write("specs/arena.toml", ARENA);
         bench.write("specs/reasons.toml", REASONS);
         bench.write("specs/target.toml", TARGET);
-        bench.write("specs/ground.toml", &with_prints(GROUND));
+        bench.write("specs/base.toml", &with_prints(BASE));
         bench.write("specs/push.toml", &with_prints(PUSH));
         bench
     }
