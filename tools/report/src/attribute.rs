@@ -14,7 +14,7 @@ use crate::data::{Function, Layer};
 /// The first address that is the kernel's.
 const KERNEL: u64 = 1 << 63;
 
-/// What the module calls its generated code in kallsyms, followed by what it was made for.
+/// What the module calls its generated code in kallsyms, followed by what it was emitted for.
 const VECTOR: &str = "synthjit_vector";
 const PATH: &str = "synthjit_path";
 
@@ -27,14 +27,14 @@ struct Path {
 
 impl Path {
     fn of(kind: PathKind, values: &Values) -> Result<Self> {
-        let made = values
-            .make(kind)
+        let emitted = values
+            .emit(kind)
             .context("the path's values are not those of this engine")?;
         let base = values.get("base").context("the path has no base")?;
         let at = |offset: usize| base + offset as u64;
         Ok(Path {
-            range: base..at(made.code.len),
-            ops: made
+            range: base..at(emitted.code.len),
+            ops: emitted
                 .ops
                 .all()
                 .iter()

@@ -49,7 +49,7 @@ pub struct Log {
     pub programs: BTreeMap<(u32, Mode), (u64, u64)>,
     /// Where functions begin, and what they are called.
     pub symbols: BTreeMap<u64, String>,
-    /// What a path was made of, by the call that the path is for.
+    /// What a path was compiled from, by the call that the path is for.
     values: BTreeMap<String, String>,
 }
 
@@ -115,7 +115,7 @@ impl Log {
         text.with_context(|| format!("the guest does not say its {name}"))
     }
 
-    /// What the path for `call` was made of.
+    /// What the path for `call` was compiled from.
     pub fn values(&self, call: &str) -> Option<Values> {
         self.values.get(call).map(|text| Values::parse(text))
     }

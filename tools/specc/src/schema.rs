@@ -122,7 +122,7 @@ pub struct Value {
 pub enum From {
     /// The module finds it with code of its own when it is loaded.
     Load,
-    /// Learnt when the path is made.
+    /// Found out when the path is compiled.
     Synthesis,
     /// Read by the path on each call; nothing is baked in.
     Call,
@@ -136,7 +136,7 @@ pub enum Kept {
     Always,
     Guard,
     Watch,
-    /// Not kept at all: read anew on each call.
+    /// Not kept at all: read on each call.
     Never,
 }
 

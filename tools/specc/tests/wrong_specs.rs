@@ -219,7 +219,7 @@ fn class_and_keeping_disagree() {
         "class = 4",
         "class = 4\nkept = \"guard\"",
         "value.count.kept",
-        "class 4 is read anew",
+        "class 4 is read on",
     );
 }
 

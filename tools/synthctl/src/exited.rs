@@ -14,13 +14,13 @@ pub struct Exited {
 pub struct Did {
     /// Calls that they did themselves.
     pub hits: u64,
-    /// Calls that they gave back, the most frequent reason first.
+    /// Calls that bailed out, the most frequent reason first.
     pub bailouts: Vec<Bailed>,
 }
 
 impl Did {
-    /// All calls that were given back.
-    pub fn given_back(&self) -> u64 {
+    /// All calls that bailed out.
+    pub fn bailed_out(&self) -> u64 {
         self.bailouts.iter().map(|bailed| bailed.count).sum()
     }
 }

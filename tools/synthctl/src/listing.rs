@@ -1,7 +1,7 @@
 //! Generated code for people: each instruction with the op that wrote it and the names of the values that were baked in.
 //!
-//! Nothing is guessed from the bytes. The code is made again from the path's values; it is the same to the byte, or nothing is named.
-//! Where a value went shows when it is changed by a little and the code is made once more: what differs then is the value's.
+//! Nothing is guessed from the bytes. The code is emitted again from the path's values; it is the same to the byte, or nothing is named.
+//! Where a value went shows when it is changed by a little and the code is emitted once more: what differs then is the value's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use synthjit_engine::template::PathKind;
 use synthjit_engine::x86::buf::POISON;
 use synthjit_engine::x86::masm::CONSTANT;
 
-use crate::values::{Made, Values};
+use crate::values::{Emitted, Values};
 
 /// Most that an immediate may differ from its value and still be told as value and difference.
 const NEAR: u64 = 64;
@@ -52,7 +52,7 @@ impl fmt::Display for Line {
 pub enum Unlike {
     /// The values do not suffice: the module is newer or older than this program.
     Values,
-    /// The module's code is another than this program's engine makes.
+    /// The module's code is another than this program's engine emits.
     Code,
 }
 
@@ -60,14 +60,14 @@ pub enum Unlike {
 ///
 /// # Errors
 ///
-/// If this program cannot make the same bytes of `values`.
+/// If this program cannot emit the same bytes for `values`.
 pub fn list(kind: PathKind, values: &Values, code: &[u8]) -> Result<Vec<Line>, Unlike> {
-    let made = values.make(kind).ok_or(Unlike::Values)?;
-    if made.bytes.get(..made.code.len) != Some(code) {
+    let emitted = values.emit(kind).ok_or(Unlike::Values)?;
+    if emitted.bytes.get(..emitted.code.len) != Some(code) {
         return Err(Unlike::Code);
     }
-    let names = Names::find(kind, values, &made);
-    Ok(lines(values, &made, &names))
+    let names = Names::find(kind, values, &emitted);
+    Ok(lines(values, &emitted, &names))
 }
 
 /// Where each value went: names by the offset of the field in the code.
@@ -80,20 +80,20 @@ struct Names<'v> {
 }
 
 impl<'v> Names<'v> {
-    fn find(kind: PathKind, values: &'v Values, made: &Made) -> Self {
+    fn find(kind: PathKind, values: &'v Values, emitted: &Emitted) -> Self {
         let mut bytes = Vec::new();
         for name in values.baked() {
-            let differs = differences(kind, values, made, name);
+            let differs = differences(kind, values, emitted, name);
             bytes.extend(differs.into_iter().map(|at| (at, name)));
         }
         let base = values.get("base").unwrap_or(0);
-        let mut places: BTreeMap<u64, String> = made
+        let mut places: BTreeMap<u64, String> = emitted
             .ops
             .names()
             .iter()
             .map(|(at, name)| (base + *at as u64, (*name).to_owned()))
             .collect();
-        places.insert(made.code.entry, "entry".to_owned());
+        places.insert(emitted.code.entry, "entry".to_owned());
         // What a guard leads to is a stub if it counts, else an exit.
         if let Some(counts) = values.counts().flatten() {
             let bails = kind.spec().bails.iter();
@@ -107,8 +107,8 @@ impl<'v> Names<'v> {
             bytes,
             places,
         };
-        for at in constants(made) {
-            let value = constant(made, at);
+        for at in constants(emitted) {
+            let value = constant(emitted, at);
             let name = names.of(at..at + 8, value, None);
             names.places.insert(
                 base + at as u64,
@@ -151,17 +151,17 @@ impl<'v> Names<'v> {
 }
 
 /// Offsets of the bytes that change when the value `name` does.
-fn differences(kind: PathKind, values: &Values, made: &Made, name: &str) -> Vec<usize> {
+fn differences(kind: PathKind, values: &Values, emitted: &Emitted, name: &str) -> Vec<usize> {
     let value = values.get(name).unwrap_or(0);
     // A step must not make an instruction longer or shorter, or everything behind it differs.
     for step in [1, u64::MAX, 2] {
-        let other = values.with(name, value.wrapping_add(step)).make(kind);
-        let Some(other) =
-            other.filter(|other| other.code == made.code && other.ops.all() == made.ops.all())
+        let other = values.with(name, value.wrapping_add(step)).emit(kind);
+        let Some(other) = other
+            .filter(|other| other.code == emitted.code && other.ops.all() == emitted.ops.all())
         else {
             continue;
         };
-        let pairs = made.bytes.iter().zip(&other.bytes).enumerate();
+        let pairs = emitted.bytes.iter().zip(&other.bytes).enumerate();
         return pairs
             .filter(|(_, (a, b))| a != b)
             .map(|(at, _)| at)
@@ -171,23 +171,24 @@ fn differences(kind: PathKind, values: &Values, made: &Made, name: &str) -> Vec<
 }
 
 /// Offsets of the constants.
-fn constants(made: &Made) -> impl Iterator<Item = usize> + '_ {
-    let ops = made.ops.all().iter();
+fn constants(emitted: &Emitted) -> impl Iterator<Item = usize> + '_ {
+    let ops = emitted.ops.all().iter();
     ops.filter(|(_, name)| *name == CONSTANT).map(|(at, _)| *at)
 }
 
-fn constant(made: &Made, at: usize) -> u64 {
-    made.bytes
+fn constant(emitted: &Emitted, at: usize) -> u64 {
+    emitted
+        .bytes
         .get(at..)
         .and_then(|rest| rest.first_chunk())
         .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-fn lines(values: &Values, made: &Made, names: &Names<'_>) -> Vec<Line> {
+fn lines(values: &Values, emitted: &Emitted, names: &Names<'_>) -> Vec<Line> {
     let base = values.get("base").unwrap_or(0);
-    let mut lines: Vec<Line> = constants(made)
+    let mut lines: Vec<Line> = constants(emitted)
         .map(|at| Line::Constant {
-            value: constant(made, at),
+            value: constant(emitted, at),
             name: names
                 .places
                 .get(&(base + at as u64))
@@ -195,27 +196,27 @@ fn lines(values: &Values, made: &Made, names: &Names<'_>) -> Vec<Line> {
                 .unwrap_or_default(),
         })
         .collect();
-    let mut ops: Vec<(usize, &'static str)> = made.ops.all().to_vec();
+    let mut ops: Vec<(usize, &'static str)> = emitted.ops.all().to_vec();
     ops.sort_by_key(|(at, _)| *at);
-    let mut decoder = Decoder::with_ip(64, &made.bytes, base, DecoderOptions::NONE);
-    let (mut at, end) = (constants(made).count() * 8, made.code.len);
+    let mut decoder = Decoder::with_ip(64, &emitted.bytes, base, DecoderOptions::NONE);
+    let (mut at, end) = (constants(emitted).count() * 8, emitted.code.len);
     while at < end {
-        let gap = made.bytes[at..end]
+        let gap = emitted.bytes[at..end]
             .iter()
             .take_while(|byte| **byte == POISON)
             .count();
-        let in_verb = ops
+        let in_op = ops
             .iter()
             .any(|(v, name)| *v <= at && at < *v + 16 && *name == "return_to_user");
-        if gap > 1 || gap == 1 && !in_verb {
+        if gap > 1 || gap == 1 && !in_op {
             lines.push(Line::Gap(gap));
             at += gap;
             continue;
         }
         // A place can have several names, of which a jump shows the last.
-        let others = made.ops.names().iter().filter(|(place, _)| *place == at);
+        let others = emitted.ops.names().iter().filter(|(place, _)| *place == at);
         let mut here: Vec<&str> = others.map(|(_, name)| *name).collect();
-        if base + at as u64 == made.code.entry {
+        if base + at as u64 == emitted.code.entry {
             here.push("entry");
         }
         lines.extend(here.iter().map(|name| Line::Place((*name).to_owned())));

@@ -97,15 +97,15 @@ pub struct Path {
     pub size: u64,
     /// Calls that it did while hits were counted.
     pub hits: u64,
-    /// Calls that it gave back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gave_back: Option<u64>,
+    /// Calls that bailed out of it. The key is what docs/synthctl.md calls it.
+    #[serde(rename = "gave_back", skip_serializing_if = "Option::is_none")]
+    pub bailed_out: Option<u64>,
     /// Why, in the order of its spec; reasons that never happened too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bailouts: Option<Vec<Bailed>>,
 }
 
-/// Why calls were given back, and how many.
+/// Why calls bailed out, and how many.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bailed {
     /// The word for it.
@@ -195,7 +195,7 @@ impl Kind {
     }
 }
 
-/// Why paths gave calls back, as the listing `bailouts` tells it to root.
+/// Why calls bailed out of paths, as the listing `bailouts` tells it to root.
 pub struct Counts(Option<String>);
 
 impl Counts {
@@ -254,7 +254,7 @@ impl Path {
             spec: module.text(&format!("{folder}/spec")).ok()?,
             size: module.number(&format!("{folder}/size")),
             hits: module.number(&format!("{folder}/hits")),
-            gave_back: module
+            bailed_out: module
                 .text(&format!("{folder}/bailouts"))
                 .ok()
                 .and_then(|text| text.parse().ok()),

@@ -1,4 +1,4 @@
-//! What a path was made of: its lines of the listing `values`, and the same code made again from it.
+//! What a path was compiled from: its lines of the listing `values`, and the same code emitted again from them.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::module::{lines_about, Module};
 #[derive(Clone, Debug, Default)]
 pub struct Values(BTreeMap<String, u64>);
 
-/// A path made on this side of the door.
-pub struct Made {
+/// A path emitted on this side of the door.
+pub struct Emitted {
     pub bytes: [u8; layout::PATH_SLOT],
     pub code: PathCode,
     pub ops: OpLog,
 }
 
-/// What of the path's own values says how code is made, not what is baked in; for the machine's see [`Target::SWITCHES`].
+/// What of the path's own values says how code is emitted, not what is baked in; for the machine's see [`Target::SWITCHES`].
 const SWITCHES: &[&str] = &["base", "entry", "report_bails"];
 
 impl Values {
@@ -71,14 +71,14 @@ impl Values {
             .filter(move |name| !SWITCHES.contains(name) && !of_machine(name))
     }
 
-    /// Where it counts why it gives calls back, if it does. `None` if a value is missing.
+    /// Where it counts why calls bail out, if it does. `None` if a value is missing.
     pub fn counts(&self) -> Option<Option<BailCounts>> {
         let (stubs, counters) = (self.get("stubs")?, self.get("bail_counters")?);
         Some((stubs != 0).then_some(BailCounts { stubs, counters }))
     }
 
-    /// Makes the path as the module did. `None` if a value is missing or does not fit its instruction.
-    pub fn make(&self, kind: PathKind) -> Option<Made> {
+    /// Emits the path as the module did. `None` if a value is missing or does not fit its instruction.
+    pub fn emit(&self, kind: PathKind) -> Option<Emitted> {
         let mut facts = Facts::default();
         for (at, name) in Facts::NAMES.iter().enumerate() {
             facts.set(at, self.get(name)?);
@@ -105,6 +105,6 @@ impl Values {
         let base = self.get("base")?;
         let (code, ops) =
             template::emit_told(kind, &facts, &instance, &target, base, &mut bytes).ok()?;
-        Some(Made { bytes, code, ops })
+        Some(Emitted { bytes, code, ops })
     }
 }

@@ -26,7 +26,7 @@ const WITHIN: usize = 10;
 
 /// Tells whether the first thing that the kernel complained about is an int3 that it executed where memory holds none, and where.
 ///
-/// The kernel patches its code by way of an int3, which it takes away again before it stops to expect it
+/// The kernel patches its code by way of an int3, which it removes again before it stops to expect it
 /// (smp_text_poke_batch_finish, arch/x86/kernel/alternative.c). QEMU drops the translation of a page before the store that changes
 /// it and holds no lock in between (notdirty_write, accel/tcg/cputlb.c): another CPU may translate the old bytes in that moment,
 /// and executes the int3 for as long as that translation lives. A stock kernel without any module dies so, if its static keys are

@@ -17,7 +17,7 @@ const END: &str = "<!-- to here -->";
 const ROW: &str = "ROW ";
 
 const HEAD: &str = "\
-| program | processes | pipe calls | of a page | of more | waits | served | given back | stock | attached | change | | why |
+| program | processes | pipe calls | of a page | of more | waits | served | bailed out | stock | attached | change | | why |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|
 ";
 

@@ -15,7 +15,7 @@ pub fn section(sizes: &[Size]) -> Markup {
     html! {
         h2 #sizes { "From 1 B to 64 KiB" }
         p {
-            "A path copies at most one page. A longer call it gives back to the stock kernel, and what it looked at until then is paid besides. "
+            "A path copies at most one page. A longer call bails out to the stock kernel, and what the path looked at until then is paid besides. "
             "Up to a page the difference is the same for all sizes; the bytes, each of which counts as one instruction, become the larger part."
         }
         (figure(html! {

@@ -41,7 +41,7 @@ pub fn section(steps: &[Step], calls: &[Call]) -> Markup {
             "what of it the compiler inlined counts as entry and exit here, which the rows above without hardening include."
         }))
         p.soft {
-            "Not taken apart: collapsing the layers and baking in what is known. A path is made with both; there is no engine that does one without the other."
+            "Not taken apart: collapsing the layers and baking in what is known. A path is emitted with both; there is no engine that does one without the other."
         }
     }
 }

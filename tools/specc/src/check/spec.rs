@@ -200,7 +200,7 @@ fn value_fields(set: &Set, spec: &Spec, value: &Value, faults: &mut Vec<Fault>) 
         ),
         (4, Some(_)) => bad(
             "kept",
-            "class 4 is read anew on each call".into(),
+            "class 4 is read on each call".into(),
             "write kept = \"never\" or leave it out",
         ),
         (other, _) => bad(

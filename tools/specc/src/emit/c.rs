@@ -43,7 +43,7 @@ pub fn header(set: &Set) -> String {
     out += "\n\n";
     let _ = writeln!(
         out,
-        "/* Reasons why paths give calls back. */\n#define SYNTHJIT_BAILS {}\n",
+        "/* Reasons why calls bail out of paths. */\n#define SYNTHJIT_BAILS {}\n",
         super::bails(set).len()
     );
     out += "/* Same layout as Facts in specs.rs. */\nstruct synthjit_facts {\n";

@@ -24,7 +24,7 @@ fn facts(set: &Set) -> Vec<&Value> {
     all
 }
 
-/// Why paths give calls back, in the order of the numbers that stand for it.
+/// Why calls bail out of paths, in the order of the numbers that stand for it.
 fn bails(set: &Set) -> Vec<&Bail> {
     set.specs.iter().flat_map(|s| &s.bail).collect()
 }

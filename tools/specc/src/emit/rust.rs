@@ -303,7 +303,7 @@ fn table(
 }
 
 fn bails(out: &mut String, all: &[&Bail]) {
-    *out += "/// Every reason why a path gives a call back.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub enum Bail {\n";
+    *out += "/// Every reason why a call bails out of a path.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub enum Bail {\n";
     for bail in all {
         let _ = writeln!(out, "    /// {}\n    {},", bail.doc, camel(&bail.name));
     }

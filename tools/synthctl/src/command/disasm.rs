@@ -43,7 +43,7 @@ pub fn listing(
     let lines = listing::list(kind, &values, &code).map_err(|unlike| {
         let what = match unlike {
             Unlike::Values => "the module tells other values than this synthctl knows",
-            Unlike::Code => "the module's code is not what this synthctl would make of its values, or it has just been made anew",
+            Unlike::Code => "the module's code is not what this synthctl would emit for its values, or it has just been recompiled",
         };
         Error::new(
             Kind::Other,

@@ -72,7 +72,7 @@ pub fn explain(module: &Module<'_>, pid: i32, fd: Option<u32>) -> Result<u8, Err
                 format!("ls -l /proc/{pid}/fd"),
             ));
         }
-        println(&format!("descriptor {fd} has not been looked at: the process has not read or written it since it was attached, or since its paths were last made anew"));
+        println(&format!("descriptor {fd} has not been looked at: the process has not read or written it since it was attached, or since its paths were last recompiled"));
     }
     Ok(0)
 }
@@ -187,10 +187,10 @@ fn one_value(value: &ValueInfo, values: Option<&Values>) {
     anstream::println!("      {}", wrap(value.doc, 6));
 }
 
-/// What the path gives back, and how often it did if that is counted.
+/// What bails out of the path, and how often it did if that is counted.
 fn bailouts(spec: &SpecInfo, path: &Path) {
     anstream::println!("\n{STRONG}what goes to the stock path, call by call{STRONG:#}");
-    match (&path.bailouts, path.gave_back) {
+    match (&path.bailouts, path.bailed_out) {
         (Some(_), _) => {}
         (None, Some(count)) => anstream::println!("    {NOTE}{count}, root sees why{NOTE:#}"),
         (None, None) => anstream::println!("    {NOTE}not counted (profile){NOTE:#}"),

@@ -93,7 +93,7 @@ fn code(status: ExitStatus) -> u8 {
     u8::try_from(code & 0xff).unwrap_or(FAILED)
 }
 
-/// Hits, and why calls are given back, are counted as long as this lives.
+/// Hits, and why calls bail out, are counted as long as this lives.
 struct Profile<'m>(Option<&'m Module<'m>>);
 
 impl<'m> Profile<'m> {
@@ -162,8 +162,8 @@ fn report(
         "bail-outs",
         format!(
             "read {}, write {}; {bailouts} of all attached processes while it ran",
-            read.given_back(),
-            write.given_back()
+            read.bailed_out(),
+            write.bailed_out()
         ),
     );
     for (call, did) in [("read", &read), ("write", &write)] {

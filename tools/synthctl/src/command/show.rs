@@ -91,23 +91,23 @@ fn process(process: &Process) {
             path.size,
             path.hits
         );
-        if let Some(text) = gave_back(path) {
+        if let Some(text) = bailed_out(path) {
             anstream::println!("{:11}{}", "", wrap(&text, 11));
         }
     }
 }
 
-/// What a path gave back, and why if that can be seen; `None` if nothing.
-fn gave_back(path: &Path) -> Option<String> {
+/// What bailed out of a path, and why if that can be seen; `None` if nothing.
+fn bailed_out(path: &Path) -> Option<String> {
     let Some(bailouts) = &path.bailouts else {
-        let count = path.gave_back.filter(|count| *count > 0)?;
-        return Some(format!("gave back: {count}, root sees why"));
+        let count = path.bailed_out.filter(|count| *count > 0)?;
+        return Some(format!("bailed out: {count}, root sees why"));
     };
     let happened = bailouts.iter().filter(|b| b.count > 0);
     let reasons: Vec<String> = happened
         .map(|b| format!("{} {}", b.name, b.count))
         .collect();
-    (!reasons.is_empty()).then(|| format!("gave back: {}", reasons.join(", ")))
+    (!reasons.is_empty()).then(|| format!("bailed out: {}", reasons.join(", ")))
 }
 
 /// Prints a reason and its cure.

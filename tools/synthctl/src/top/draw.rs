@@ -61,7 +61,7 @@ fn summary(screen: &Screen) -> Vec<Line<'_>> {
             is_on(status.profile),
         ]),
         Line::raw(format!(
-            "{} attached, {} paths made, {} dropped, {:.0} bail-outs/s, {} bytes of code",
+            "{} attached, {} paths compiled, {} dropped, {:.0} bail-outs/s, {} bytes of code",
             stat("attached"),
             stat("synthesized"),
             stat("dropped"),

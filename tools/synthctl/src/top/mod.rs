@@ -16,7 +16,7 @@ use crate::module::Module;
 pub use draw::draw;
 use model::{rows, Row, Sample};
 
-/// How often the numbers are read anew.
+/// How often the numbers are read.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Lines that a page key moves: less than the least screen has.

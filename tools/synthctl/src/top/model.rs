@@ -82,7 +82,7 @@ pub fn rows(before: &Sample, now: &Sample) -> Vec<Row> {
             continue;
         }
         for path in &process.paths {
-            // A path that was made meanwhile counts from zero.
+            // A path that was compiled meanwhile counts from zero.
             let earlier = before.path(process.pid, path.fd, &path.call);
             let hits = match earlier {
                 Some(earlier) if earlier.hits <= path.hits => path.hits - earlier.hits,
@@ -107,7 +107,7 @@ pub fn bailouts(before: &Sample, now: &Sample) -> f64 {
     count(now).saturating_sub(count(before)) as f64 / seconds(before, now)
 }
 
-/// Why paths gave calls back, and how many of all processes in a second; the most frequent reason first.
+/// Why calls bailed out of paths, and how many of all processes in a second; the most frequent reason first.
 pub fn reasons(before: &Sample, now: &Sample) -> Vec<(String, f64)> {
     let seconds = seconds(before, now);
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
@@ -116,7 +116,7 @@ pub fn reasons(before: &Sample, now: &Sample) -> Vec<(String, f64)> {
             let earlier = before.path(process.pid, path.fd, &path.call);
             let earlier = earlier.and_then(|path| path.bailouts.as_ref());
             for (at, bailed) in path.bailouts.iter().flatten().enumerate() {
-                // As for hits: a path that was made meanwhile counts from zero.
+                // As for hits: a path that was compiled meanwhile counts from zero.
                 let earlier = earlier.and_then(|list| list.get(at));
                 let more = match earlier {
                     Some(earlier) if earlier.count <= bailed.count => bailed.count - earlier.count,

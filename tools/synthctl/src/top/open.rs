@@ -48,12 +48,12 @@ pub fn text(module: &Module<'_>, row: &Row) -> Result<Vec<String>, Error> {
         lines.extend(wrapped.lines().map(str::to_owned));
     }
     lines.push(String::new());
-    let counted = path.map(|path| (path.bailouts, path.gave_back));
+    let counted = path.map(|path| (path.bailouts, path.bailed_out));
     match counted.unwrap_or_default() {
-        (None, Some(count)) => lines.push(format!("It gave {count} calls back. Root sees why.")),
-        (None, None) => lines.push("Why it gave calls back is not counted.".to_owned()),
+        (None, Some(count)) => lines.push(format!("{count} calls bailed out. Root sees why.")),
+        (None, None) => lines.push("Why calls bailed out is not counted.".to_owned()),
         (Some(bailouts), _) => {
-            lines.push("Why it gave calls back:".to_owned());
+            lines.push("Why calls bailed out:".to_owned());
             for Bailed {
                 name,
                 count,

@@ -1,4 +1,4 @@
-//! Why paths gave calls back, as each command tells it.
+//! Why calls bailed out of paths, as each command tells it.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use synthctl::top::model::{reasons, Sample};
 
 use crate::recorded::{attached, Recorded};
 
-/// The recorded machine, whose writer has given some calls back.
+/// The recorded machine, some calls of whose writer have bailed out.
 fn counted() -> Recorded {
     let machine = attached();
     let text = "single_step 0\nexit_work 3\nreader_waits 12\nno_such_word 1\n";
@@ -35,9 +35,9 @@ fn said(machine: &Recorded, args: &[&str]) -> String {
 #[test]
 fn status_tells_those_that_happened() {
     let text = said(&counted(), &["status"]);
-    let line = "gave back: exit_work 3, reader_waits 12, no_such_word 1";
+    let line = "bailed out: exit_work 3, reader_waits 12, no_such_word 1";
     assert!(text.contains(line), "{text}");
-    assert!(!said(&attached(), &["status"]).contains("gave back"));
+    assert!(!said(&attached(), &["status"]).contains("bailed out"));
 }
 
 /// Whoever may not read listings, or has no debugfs, sees how many.
@@ -46,7 +46,7 @@ fn without_listings_there_is_the_sum() {
     let machine = counted();
     machine.remove("/sys/kernel/debug");
     let text = said(&machine, &["status"]);
-    assert!(text.contains("gave back: 16, root sees why"), "{text}");
+    assert!(text.contains("bailed out: 16, root sees why"), "{text}");
     let all: serde_json::Value =
         serde_json::from_str(&said(&machine, &["status", "--json"])).expect("JSON");
     let path = &all["processes"][1]["paths"][0];
@@ -138,7 +138,7 @@ fn the_end_of_a_process_is_told_by_call() {
     let exited = Exited::find(text, 70).expect("a line");
     assert_eq!((exited.read.hits, exited.write.hits), (5, 6));
     assert_eq!(
-        (exited.read.given_back(), exited.write.given_back()),
+        (exited.read.bailed_out(), exited.write.bailed_out()),
         (7, 9)
     );
     let names = |list: &[Bailed]| -> Vec<String> { list.iter().map(|b| b.name.clone()).collect() };

@@ -81,13 +81,13 @@ fn with_code_of_today(recorded: &str) -> String {
         .collect();
     let of = |name: &str| parts.iter().find(|part| part.0 == name).expect("a file").1;
     let listing = &completed(of(VALUES));
-    let made = |pid: &str, path: &str| {
+    let emitted = |pid: &str, path: &str| {
         let spec = of(&format!("{PROCESSES}{pid}/fds/{path}/spec")).trim();
         let kind = PathKind::ALL.into_iter().find(|k| k.spec().name == spec);
         let pid = pid.parse().expect("a number");
         let lines: Vec<&str> = lines_about(listing, pid, path).collect();
-        let made = Values::parse(&lines.join("\n")).make(kind.expect("a path"));
-        made.expect("the path")
+        let emitted = Values::parse(&lines.join("\n")).emit(kind.expect("a path"));
+        emitted.expect("the path")
     };
     let mut text = String::new();
     for (name, body) in &parts {
@@ -97,17 +97,17 @@ fn with_code_of_today(recorded: &str) -> String {
         };
         let body = match words[..] {
             [pid, "fds", path, "code"] => {
-                let made = made(pid, path);
-                let lines = made.bytes[..made.code.len].chunks(16);
+                let emitted = emitted(pid, path);
+                let lines = emitted.bytes[..emitted.code.len].chunks(16);
                 lines
                     .map(|line| line.iter().map(|b| format!(" {b:02x}")).collect::<String>() + "\n")
                     .collect()
             }
-            [pid, "fds", path, "size"] => format!("{}\n", made(pid, path).code.len),
+            [pid, "fds", path, "size"] => format!("{}\n", emitted(pid, path).code.len),
             _ if *name == VALUES => {
                 let line = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
                     [pid, path, "entry", _] => {
-                        format!("{pid} {path} entry {:#x}\n", made(pid, path).code.entry)
+                        format!("{pid} {path} entry {:#x}\n", emitted(pid, path).code.entry)
                     }
                     _ => format!("{line}\n"),
                 };
@@ -189,7 +189,7 @@ fn the_kernels_bytes_are_made_again_and_named() {
     }
 }
 
-/// Guards of a path that counts why it gives calls back lead to what they count.
+/// Guards of a path that counts why calls bail out lead to what they count.
 #[test]
 fn stubs_are_named_after_what_they_count() {
     for (kind, values, _) in paths(&attached()) {
@@ -197,8 +197,8 @@ fn stubs_are_named_after_what_they_count() {
         let values = values
             .with("stubs", base + 0x4_0000)
             .with("bail_counters", base + 0x8_0000);
-        let made = values.make(kind).expect("a path");
-        let code = &made.bytes[..made.code.len];
+        let emitted = values.emit(kind).expect("a path");
+        let code = &emitted.bytes[..emitted.code.len];
         let texts = texts(&list(kind, &values, code).expect("the same bytes"));
         for text in [
             "jne single_step",
