@@ -25,7 +25,7 @@ fn report(way: &[u64]) {
         let kind = match slot {
             Slot::Path(number) => number as u64,
             Slot::Vector(_) => 2,
-            Slot::Stubs(number) => 3 + number as u64,
+            Slot::Exits(number) => 3 + number as u64,
         };
         let edge = (pair[0] - base)
             .wrapping_mul(31)

@@ -16,13 +16,11 @@ struct Input {
     cpu: [bool; Target::SWITCHES.len()],
     /// Facts that are otherwise, by number.
     facts: Vec<(u8, u64)>,
-    instance: Option<(u32, u64, u64, u64, u32, bool)>,
+    instance: Option<(u32, u64, u64, u64, u32)>,
     slot: u8,
     /// Distances from the slot to thunks and entry.
     thunks: Option<[i64; 5]>,
     write: bool,
-    /// It counts why it gives calls back.
-    counting: bool,
     plan: Option<Plan>,
 }
 
@@ -75,7 +73,7 @@ fuzz_target!(|input: Input| {
     };
     let switches = input.cpu.iter().rev();
     let mut target = target_with(switches.fold(0, |bits, on| bits << 1 | u32::from(*on)));
-    let mut counts = instance().counts;
+    let mut data = instance().data;
     if let Some(distances) = input.thunks {
         let places = distances.map(|d| outside(base, d, layout::PATH_SLOT));
         [
@@ -83,31 +81,24 @@ fuzz_target!(|input: Input| {
             target.tail_thunk,
             target.miss_thunk,
             target.bail_thunk,
-            counts.0,
+            data.0,
         ] = places;
     }
-    let mut instance = Instance {
-        counts,
-        ..instance()
-    };
-    if let Some((fd, task, kernel_stack, files, file_mode, report_bails)) = input.instance {
+    let mut instance = Instance { data, ..instance() };
+    if let Some((fd, task, kernel_stack, files, file_mode)) = input.instance {
         instance = Instance {
             fd,
             task,
             kernel_stack,
             files,
             file_mode,
-            counts,
-            report_bails,
-            bails: None,
-            memory: instance.memory,
+            ..instance
         };
     }
     match input.plan {
         None => {
             let kind = PathKind::ALL[usize::from(!input.write)];
-            let counters = input.counting.then(|| counts.0.wrapping_add(4096));
-            if let Ok(image) = lawful::image(kind, &facts, &instance, counters, &target, base) {
+            if let Ok(image) = lawful::image(kind, &facts, &instance, &target, base) {
                 lawful::path(&image, base, &target);
             }
         }
@@ -117,14 +108,14 @@ fuzz_target!(|input: Input| {
             let targets: Vec<u64> = all.filter_map(|e| e.target).collect();
             let plan = VectorPlan {
                 report: plan.report,
-                budget: counts.0,
+                budget: data.0,
                 write: &write,
                 read: &read,
             };
             let mut out = [0; layout::VECTOR_SLOT];
             let stack = instance.kernel_stack;
             if let Ok(len) = dispatch::emit(&plan, &facts, &target, base, stack, &mut out) {
-                lawful::vector(&out, base, len, &target, counts.0, &targets);
+                lawful::vector(&out, base, len, &target, data.0, &targets);
             }
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a process or a descriptor may be specialised now, and as what.
+//! Whether a process or a descriptor may be specialized now, and as what.
 //!
 //! Pure decisions over what the host saw. A refusal is never an error of the process:
 //! its calls go on through the stock entry.
@@ -20,9 +20,9 @@ pub struct Process {
     pub threads: u32,
     /// Its image is not 64-bit, so `SYSCALL` does not enter through the vector.
     pub compat: bool,
-    /// Specialisation is on for all processes.
+    /// Specialization is on for all processes.
     pub enabled: bool,
-    /// Specialisation is on for this process.
+    /// Specialization is on for this process.
     pub process_enabled: bool,
 }
 

@@ -14,20 +14,17 @@ pub enum Class {
     Path,
     /// For one trap vector.
     Vector,
-    /// For the stubs of one path.
-    Stubs,
 }
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 3] = [Self::Path, Self::Vector, Self::Stubs];
+    pub const ALL: [Self; 2] = [Self::Path, Self::Vector];
 
     /// Number of slots of this class.
     pub const fn slots(self) -> usize {
         match self {
             Self::Path => layout::PATH_SLOTS,
             Self::Vector => layout::VECTOR_SLOTS,
-            Self::Stubs => layout::STUB_SLOTS,
         }
     }
 
@@ -36,7 +33,6 @@ impl Class {
         match self {
             Self::Path => layout::PATH_SLOT,
             Self::Vector => layout::VECTOR_SLOT,
-            Self::Stubs => layout::STUB_SLOT,
         }
     }
 }
@@ -125,7 +121,6 @@ impl<const WORDS: usize> Map<WORDS> {
 pub struct Arena {
     paths: Map<{ layout::PATH_SLOTS.div_ceil(WORD) }>,
     vectors: Map<{ layout::VECTOR_SLOTS.div_ceil(WORD) }>,
-    stubs: Map<{ layout::STUB_SLOTS.div_ceil(WORD) }>,
 }
 
 impl Arena {
@@ -134,7 +129,6 @@ impl Arena {
         Self {
             paths: Map::new(),
             vectors: Map::new(),
-            stubs: Map::new(),
         }
     }
 
@@ -143,7 +137,6 @@ impl Arena {
         let index = match class {
             Class::Path => self.paths.reserve(class.slots()),
             Class::Vector => self.vectors.reserve(class.slots()),
-            Class::Stubs => self.stubs.reserve(class.slots()),
         };
         index
             .map(|index| Slot { class, index })
@@ -155,7 +148,6 @@ impl Arena {
         let done = match slot.class {
             Class::Path => self.paths.release(slot.index),
             Class::Vector => self.vectors.release(slot.index),
-            Class::Stubs => self.stubs.release(slot.index),
         };
         if done {
             Ok(())
@@ -169,7 +161,6 @@ impl Arena {
         match class {
             Class::Path => self.paths.used(),
             Class::Vector => self.vectors.used(),
-            Class::Stubs => self.stubs.used(),
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What code to make: the trap vector of a process and the specialised paths of its descriptors.
+//! What code to make: the trap vector of a process and the specialized paths of its descriptors.
 //!
 //! The engine turns facts about a running kernel into bytes. It knows no kernel API and touches no memory but the slices
 //! it is given: addresses are plain numbers here. The kernel module and the host crate build these same files, so what the
@@ -19,6 +19,7 @@ pub mod admit;
 pub mod arena;
 pub mod backoff;
 pub mod dispatch;
+pub mod exit;
 pub mod lifecycle;
 pub mod negative;
 pub mod specs;

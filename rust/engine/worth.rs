@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether code is worth what it costs: calls that a path served against those that it gave back, and against those that
+//! Whether code is worth what it costs: calls that a path served against those that bailed out, and against those that
 //! the vector met in vain.
 //!
 //! Generated code counts down a budget for what is in vain and reports when it is used up. Then it is judged. What has not
@@ -10,16 +10,16 @@
 
 /// What a served call saves at least.
 pub const SERVED: u64 = 600;
-/// What a call costs that a path gives back.
-pub const BAILED: u64 = 64;
+/// What a call costs at most that bails out before a copy.
+pub const BAILED: u64 = 90;
 /// What it costs more if the copy faulted: up to a page was copied in vain, and an exception taken.
 pub const FAULTED: u64 = 5_500;
 /// What a read or write costs that the vector does not lead to a path.
 pub const MISSED: u64 = 16;
 
-/// Calls that a path may give back before it is judged.
+/// Exits of a path before it is judged.
 pub const BAILS: i32 = 512;
-/// Calls that it may give back because a copy faulted.
+/// Those after a copy that faulted.
 pub const FAULTS: i32 = 16;
 /// Reads and writes that a vector may miss before it is judged.
 pub const MISSES: i32 = 8192;
@@ -46,7 +46,7 @@ pub fn loss(served: u64, ns: u64) -> u64 {
     ns.saturating_sub(served.saturating_mul(SERVED) / 2)
 }
 
-/// What a path has cost that gave back `bails` calls, `faults` of them because a copy faulted.
+/// What a path has cost of which `bails` exits were taken, `faults` of them after a copy that faulted.
 pub fn of_path(bails: u64, faults: u64) -> u64 {
     let copies = faults.saturating_mul(FAULTED);
     bails.saturating_mul(BAILED).saturating_add(copies)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Code memory: slots for paths, vectors and stubs, in the module's own text.
+ * Code memory: slots for paths and vectors, and the exit routines, in the module's own text.
  *
  * The kernel makes module text read-only and executable, lists it in kallsyms and
  * places it within rel32 reach of its own text. In .kprobes.text, which is text
@@ -38,12 +38,12 @@ SYM_CODE_START_NOALIGN(synthjit_arena_vectors)
 	.skip SYNTHJIT_VECTOR_SLOT * SYNTHJIT_VECTOR_SLOTS, 0xcc
 SYM_CODE_END(synthjit_arena_vectors)
 	.balign PAGE_SIZE, 0xcc
-SYM_CODE_START_NOALIGN(synthjit_arena_stubs)
+SYM_CODE_START_NOALIGN(synthjit_arena_exits)
 	ANNOTATE_NOENDBR
 	.skip SYNTHJIT_SLOTS_AT, 0xcc
 	ANNOTATE_NOENDBR
-	.skip SYNTHJIT_STUB_SLOT * SYNTHJIT_STUB_SLOTS, 0xcc
-SYM_CODE_END(synthjit_arena_stubs)
+	.skip SYNTHJIT_EXIT_ROUTINE * SYNTHJIT_EXIT_ROUTINES, 0xcc
+SYM_CODE_END(synthjit_arena_exits)
 	.balign PAGE_SIZE, 0xcc
 SYM_CODE_START_NOALIGN(synthjit_arena_end)
 	ANNOTATE_NOENDBR
@@ -67,8 +67,13 @@ SYM_CODE_END(synthjit_arena_end)
 .endm
 	SLOT_SYMBOLS path, SYNTHJIT_PATH_SLOTS, synthjit_arena_paths, SYNTHJIT_PATH_SLOT
 	SLOT_SYMBOLS vector, SYNTHJIT_VECTOR_SLOTS, synthjit_arena_vectors, SYNTHJIT_VECTOR_SLOT
-	SLOT_SYMBOLS stubs, SYNTHJIT_STUB_SLOTS, synthjit_arena_stubs, SYNTHJIT_STUB_SLOT
 	.noaltmacro
+
+	/* In the order of PathKind (rust/engine/template/mod.rs). */
+	.set synthjit_exits_pipe_write, synthjit_arena_exits + SYNTHJIT_SLOTS_AT
+	.size synthjit_exits_pipe_write, SYNTHJIT_EXIT_ROUTINE
+	.set synthjit_exits_pipe_read, synthjit_exits_pipe_write + SYNTHJIT_EXIT_ROUTINE
+	.size synthjit_exits_pipe_read, SYNTHJIT_EXIT_ROUTINE
 
 	/* Both sites are a `rep movsb`, two bytes long. */
 .macro COPY_SITE slot site

@@ -15,17 +15,16 @@
 
 extern u8 synthjit_arena_paths[];
 extern u8 synthjit_arena_vectors[];
-extern u8 synthjit_arena_stubs[];
+extern u8 synthjit_arena_exits[];
 extern u8 synthjit_arena_end[];
 
 #define SYNTHJIT_PATHS ((unsigned long)synthjit_arena_paths + SYNTHJIT_SLOTS_AT)
 #define SYNTHJIT_VECTORS ((unsigned long)synthjit_arena_vectors + SYNTHJIT_SLOTS_AT)
-#define SYNTHJIT_STUBS ((unsigned long)synthjit_arena_stubs + SYNTHJIT_SLOTS_AT)
+#define SYNTHJIT_EXIT_CODE ((unsigned long)synthjit_arena_exits + SYNTHJIT_SLOTS_AT)
 
-/* All slots, by numbers of their own: paths, vectors behind them, then stubs. */
+/* All slots, by numbers of their own: paths, and vectors behind them. */
 #define SYNTHJIT_FIRST_VECTOR SYNTHJIT_PATH_SLOTS
-#define SYNTHJIT_FIRST_STUBS (SYNTHJIT_FIRST_VECTOR + SYNTHJIT_VECTOR_SLOTS)
-#define SYNTHJIT_SLOTS (SYNTHJIT_FIRST_STUBS + SYNTHJIT_STUB_SLOTS)
+#define SYNTHJIT_SLOTS (SYNTHJIT_FIRST_VECTOR + SYNTHJIT_VECTOR_SLOTS)
 
 #endif
 #endif

@@ -26,7 +26,7 @@
 /*
  * Keeps every register, has none but the arguments hold what the user chose, and
  * calls @function. @arguments sets rdi and rsi from what was kept: the saved rax is
- * at -8(%rbp), the return address at 8(%rbp). All others are zero then, as
+ * at -8(%rbp). All others are zero then, as
  * PUSH_AND_CLEAR_REGS leaves them (arch/x86/entry/calling.h, CLEAR_REGS); rbp is the
  * frame's. The routines of the two static calls change no more than rax and rcx
  * (arch/x86/entry/entry_64.S, clear_bhb_loop; arch/x86/lib/retpoline.S).
@@ -101,11 +101,11 @@ SYM_CODE_START(synthjit_miss_thunk)
 	CALL_C	synthjit_miss, "movl %edi, %edi; movl -8(%rbp), %esi"
 SYM_CODE_END(synthjit_miss_thunk)
 
-/* For a path that gives a call back. Preserves every register. */
+/* rdi: data of a path, eax: number of its exit, both the exit routine's. Preserves every register. */
 SYM_CODE_START(synthjit_bail_thunk)
 	ANNOTATE_NOENDBR
 	UNWIND_HINT_FUNC
-	CALL_C	synthjit_bailed, "movq 8(%rbp), %rdi; xorl %esi, %esi"
+	CALL_C	synthjit_bailed, "movl -8(%rbp), %esi"
 SYM_CODE_END(synthjit_bail_thunk)
 
 	.section .note.GNU-stack, "", @progbits

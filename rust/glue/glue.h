@@ -25,15 +25,16 @@ bool synthjit_right_build(void);
 
 /* platform.c */
 extern unsigned long synthjit_stock_entry;
-extern struct synthjit_counts synthjit_call_counts[SYNTHJIT_PATH_SLOTS];
+extern struct synthjit_path_data synthjit_data_of_paths[SYNTHJIT_PATH_SLOTS];
 extern u32 synthjit_miss_budgets[SYNTHJIT_VECTOR_SLOTS];
-extern unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
 
 extern unsigned long synthjit_exit_work;
 
 /* memory.c */
-extern struct synthjit_memory synthjit_memory[SYNTHJIT_PATH_SLOTS];
 int synthjit_memory_start(void);
+
+/* trace.c */
+extern u32 synthjit_bailouts_traced;
 
 /* entry.S */
 void synthjit_tail_thunk(void);

@@ -13,12 +13,6 @@
 
 #include "glue.h"
 
-/*
- * Per path slot. WRITE_ONCE() and READ_ONCE() are against tearing: the path itself reads and
- * counts down in the same process, so program order suffices.
- */
-struct synthjit_memory synthjit_memory[SYNTHJIT_PATH_SLOTS];
-
 /* Of the vDSO, of its data and of uprobes: RAM all of it, though marked like devices (mm/mmap.c). */
 static const struct vm_operations_struct *special_mapping_ops;
 
@@ -82,12 +76,12 @@ void synthjit_memory_note(synthjit_u32 slot, synthjit_u64 seen, synthjit_u32 lef
 {
 	if (slot >= SYNTHJIT_PATH_SLOTS)
 		return;
-	WRITE_ONCE(synthjit_memory[slot].seen, seen);
-	WRITE_ONCE(synthjit_memory[slot].left, left);
+	WRITE_ONCE(synthjit_data_of_paths[slot].memory_seen, seen);
+	WRITE_ONCE(synthjit_data_of_paths[slot].memory_left, left);
 }
 
 /* Boolean: the path in @slot has asked for a look. */
 synthjit_u32 synthjit_memory_asked(synthjit_u32 slot)
 {
-	return slot < SYNTHJIT_PATH_SLOTS && !READ_ONCE(synthjit_memory[slot].left);
+	return slot < SYNTHJIT_PATH_SLOTS && !READ_ONCE(synthjit_data_of_paths[slot].memory_left);
 }

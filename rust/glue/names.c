@@ -61,8 +61,7 @@ static void write_name(char *to, const struct synthjit_made *made)
 	if (made->class == SYNTHJIT_VECTOR)
 		snprintf(to, NAME_SIZE, "synthjit_vector_pid%d", made->tgid);
 	else
-		snprintf(to, NAME_SIZE, "synthjit_%s_%.*s_pid%d_fd%u",
-			 made->class == SYNTHJIT_PATH ? "path" : "stubs", (int)made->spec_len,
+		snprintf(to, NAME_SIZE, "synthjit_path_%.*s_pid%d_fd%u", (int)made->spec_len,
 			 (const char *)made->spec, made->tgid, made->fd);
 }
 

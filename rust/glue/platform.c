@@ -20,9 +20,10 @@
 unsigned long synthjit_stock_entry;
 /* TIF flags with which the stock exit has work to do: those that a path's guard looks at. */
 unsigned long synthjit_exit_work __ro_after_init;
-struct synthjit_counts synthjit_call_counts[SYNTHJIT_PATH_SLOTS];
+struct synthjit_path_data synthjit_data_of_paths[SYNTHJIT_PATH_SLOTS];
 u32 synthjit_miss_budgets[SYNTHJIT_VECTOR_SLOTS];
-unsigned long synthjit_bail_counts[SYNTHJIT_STUB_SLOTS][SYNTHJIT_BAILS];
+static_assert(ARRAY_SIZE(synthjit_data_of_paths->exits) == SYNTHJIT_EXITS);
+static_assert(sizeof_field(struct synthjit_made, exits) == SYNTHJIT_EXITS);
 
 /* Whether the LSM @id is active (security/lsm_init.c, lsm_enable). Unknown is yes. */
 static bool lsm_active(u64 id)
@@ -186,12 +187,12 @@ synthjit_u64 synthjit_clock_ns(void)
 /* What the path in @slot has counted; it may be counting. */
 void synthjit_counts_get(synthjit_u32 slot, struct synthjit_counts *counts)
 {
-	const struct synthjit_counts *from;
+	const struct synthjit_path_data *from;
 
 	*counts = (struct synthjit_counts) {};
 	if (slot >= SYNTHJIT_PATH_SLOTS)
 		return;
-	from = &synthjit_call_counts[slot];
+	from = &synthjit_data_of_paths[slot];
 	counts->hits = READ_ONCE(from->hits);
 	counts->budget = READ_ONCE(from->budget);
 	counts->faults = READ_ONCE(from->faults);
@@ -200,11 +201,11 @@ void synthjit_counts_get(synthjit_u32 slot, struct synthjit_counts *counts)
 /* While nobody runs the path in @slot. */
 void synthjit_counts_set(synthjit_u32 slot, const struct synthjit_counts *counts)
 {
-	struct synthjit_counts *to;
+	struct synthjit_path_data *to;
 
 	if (slot >= SYNTHJIT_PATH_SLOTS)
 		return;
-	to = &synthjit_call_counts[slot];
+	to = &synthjit_data_of_paths[slot];
 	WRITE_ONCE(to->hits, counts->hits);
 	WRITE_ONCE(to->budget, counts->budget);
 	WRITE_ONCE(to->faults, counts->faults);
@@ -223,16 +224,17 @@ void synthjit_misses_set(synthjit_u32 slot, synthjit_u32 budget)
 		WRITE_ONCE(synthjit_miss_budgets[slot], budget);
 }
 
-synthjit_u64 synthjit_bail_count(synthjit_u32 slot, synthjit_u32 bail)
+synthjit_u64 synthjit_exit_count(synthjit_u32 slot, synthjit_u32 exit)
 {
-	if (slot >= SYNTHJIT_STUB_SLOTS || bail >= SYNTHJIT_BAILS)
+	if (slot >= SYNTHJIT_PATH_SLOTS || exit >= SYNTHJIT_EXITS)
 		return 0;
-	return READ_ONCE(synthjit_bail_counts[slot][bail]);
+	return READ_ONCE(synthjit_data_of_paths[slot].exits[exit]);
 }
 
-/* Before the slot is used again. */
-void synthjit_bail_counts_clear(synthjit_u32 slot)
+/* A path for @fd of @task is about to be in @slot, which nobody runs. */
+void synthjit_data_begin(synthjit_u32 slot, synthjit_u32 fd, synthjit_u64 task)
 {
-	if (slot < SYNTHJIT_STUB_SLOTS)
-		memset(synthjit_bail_counts[slot], 0, sizeof(synthjit_bail_counts[slot]));
+	if (slot >= SYNTHJIT_PATH_SLOTS)
+		return;
+	synthjit_data_of_paths[slot] = (struct synthjit_path_data) { .fd = fd, .task = task };
 }

@@ -19,8 +19,6 @@ static const struct {
 		0, SYNTHJIT_PATH_SLOT, SYNTHJIT_PATHS_BYTES, synthjit_arena_paths },
 	[SYNTHJIT_VECTOR] = {
 		SYNTHJIT_FIRST_VECTOR, SYNTHJIT_VECTOR_SLOT, SYNTHJIT_VECTORS_BYTES, synthjit_arena_vectors },
-	[SYNTHJIT_STUBS_OF_PATH] = {
-		SYNTHJIT_FIRST_STUBS, SYNTHJIT_STUB_SLOT, SYNTHJIT_STUBS_BYTES, synthjit_arena_stubs },
 };
 
 /* By the process that @made speaks of. @slot is the index within its class. */

@@ -22,18 +22,11 @@ struct synthjit_dir;
 enum {
 	SYNTHJIT_EVENT_THREADS = 1,	/* a task that shares its descriptors was born */
 	SYNTHJIT_EVENT_EXEC = 2,	/* execve succeeded */
-	SYNTHJIT_EVENT_CHANGED = 4,	/* attach, enable, profile: look again */
+	SYNTHJIT_EVENT_CHANGED = 4,	/* attach, enable: look again */
 	SYNTHJIT_EVENT_RETRY = 8,	/* the back-off delay is over */
 	/* generated code reports: a descriptor that is not known, a budget used up, a look at memory that is due */
 	SYNTHJIT_EVENT_MISS = 16,
 	SYNTHJIT_EVENT_MEMORY = 32,	/* another process shares its memory */
-};
-
-/* What long copies of a path rest on; rust/engine/template/memory.rs has the offsets. */
-struct synthjit_memory {
-	synthjit_u64 seen;		/* mm_lock_seq when all memory was ordinary, or above 32 bits */
-	synthjit_u32 left;		/* long calls that are given back until one asks for a look */
-	synthjit_u32 pad;
 };
 
 /* What a tail has to do (bits); rust/engine/template/mod.rs emits them. */
@@ -43,11 +36,23 @@ enum {
 	SYNTHJIT_TAIL_ONLY_UNLOCK = 4,	/* nothing was done: no wake-up */
 };
 
-/* What a path counts; rust/engine/template/mod.rs emits it. */
-struct synthjit_counts {
+/* What the code of one path reads and writes besides the kernel's objects; rust/engine/template/data.rs has the offsets. */
+struct synthjit_path_data {
 	synthjit_u64 hits;		/* calls that it served */
-	synthjit_u32 budget;		/* counts down with each call that it gives back */
-	synthjit_u32 faults;		/* counts down with those that it gives back because a copy faulted */
+	synthjit_u32 budget;		/* counts down with each exit; negative: it reports itself */
+	synthjit_u32 faults;		/* counts down with each exit after a copy that faulted; likewise */
+	synthjit_u64 memory_seen;	/* mm_lock_seq when all memory was ordinary, or above 32 bits */
+	synthjit_u32 memory_left;	/* exits because of the memory until one asks for a look */
+	synthjit_u32 fd;
+	synthjit_u64 task;		/* task_struct */
+	synthjit_u64 exits[32];		/* how often each exit was taken; SYNTHJIT_EXITS */
+};
+
+/* Of these, what says whether a path is worth its cost. */
+struct synthjit_counts {
+	synthjit_u64 hits;
+	synthjit_u32 budget;
+	synthjit_u32 faults;
 };
 
 /* The current process, seen by itself in process context. */
@@ -75,10 +80,9 @@ struct synthjit_fd_view {
 enum {
 	SYNTHJIT_PATH,
 	SYNTHJIT_VECTOR,
-	SYNTHJIT_STUBS_OF_PATH,
 };
 
-/* What a slot was made for. The last three are of paths and their stubs only. */
+/* What a slot was made for. The last four are of paths only. */
 struct synthjit_made {
 	const synthjit_u8 *spec;	/* its name, never freed; NULL: the slot was never used */
 	synthjit_u32 spec_len;
@@ -90,6 +94,7 @@ struct synthjit_made {
 	synthjit_u32 fd;
 	synthjit_u32 call;		/* number of the system call */
 	synthjit_u64 ino;		/* number of the object's inode */
+	synthjit_u8 exits[32];		/* reason of each exit; SYNTHJIT_EXITS */
 };
 
 /* Where a tracepoint speaks of no call. */
@@ -111,7 +116,6 @@ enum {
 	SYNTHJIT_ATTR_ENABLED,
 	SYNTHJIT_ATTR_ATTACH,
 	SYNTHJIT_ATTR_DETACH,
-	SYNTHJIT_ATTR_PROFILE,
 	SYNTHJIT_ATTR_TRAP_VECTOR,
 	SYNTHJIT_ATTR_PROC_ENABLED,
 	SYNTHJIT_ATTR_PROC_STATE,
@@ -152,8 +156,8 @@ void synthjit_counts_get(synthjit_u32 slot, struct synthjit_counts *counts);
 void synthjit_counts_set(synthjit_u32 slot, const struct synthjit_counts *counts);
 synthjit_u32 synthjit_misses_get(synthjit_u32 slot);
 void synthjit_misses_set(synthjit_u32 slot, synthjit_u32 budget);
-synthjit_u64 synthjit_bail_count(synthjit_u32 slot, synthjit_u32 bail);
-void synthjit_bail_counts_clear(synthjit_u32 slot);
+synthjit_u64 synthjit_exit_count(synthjit_u32 slot, synthjit_u32 exit);
+void synthjit_data_begin(synthjit_u32 slot, synthjit_u32 fd, synthjit_u64 task);
 
 /* text.c */
 int synthjit_text_edit(const struct synthjit_edit *edits, synthjit_u32 count);
@@ -165,13 +169,10 @@ void synthjit_slot_made(synthjit_u32 slot, synthjit_u32 class, const struct synt
 synthjit_u32 synthjit_names_update(void);
 
 /* trace.c */
-void synthjit_trace_start(void);
-void synthjit_trace_stop(void);
 void synthjit_trace_synthesize(synthjit_u32 slot);
 void synthjit_trace_retire(synthjit_u32 slot, synthjit_u32 reason);
 void synthjit_trace_refuse(int tgid, int fd, synthjit_u32 call, synthjit_u64 ino, synthjit_u32 reason);
 void synthjit_trace_refuse_attach(int tgid, synthjit_u32 reason);
-synthjit_u32 synthjit_bailouts_traced(void);
 
 /* task.c */
 int synthjit_task_attach(int tgid, struct synthjit_task **out);
@@ -231,7 +232,6 @@ void synthjit_rs_work(struct synthjit_task *t, int tgid, synthjit_u32 events, sy
 		      synthjit_u32 fd);
 void synthjit_rs_tidy(void);
 void synthjit_rs_platform_lost(synthjit_u32 reason);
-void synthjit_rs_remake(void);
 void synthjit_rs_exited(struct synthjit_task *t, int tgid);
 long synthjit_rs_show(synthjit_u32 attr, int tgid, synthjit_u32 fd, synthjit_u32 is_read, char *buf,
 		      unsigned long size);

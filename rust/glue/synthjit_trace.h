@@ -37,8 +37,8 @@
 	__print_symbolic(__entry->call, SYNTHJIT_CALL_NAMES),	\
 	__entry->ino, __get_str(spec), __entry->code, __entry->bytes
 
-/* A path: made, or giving a call back. */
-DECLARE_EVENT_CLASS(synthjit_path,
+/* A path that was compiled. */
+TRACE_EVENT(synthesize,
 	TP_PROTO(const struct synthjit_made *path),
 	TP_ARGS(path),
 	TP_STRUCT__entry(
@@ -51,15 +51,21 @@ DECLARE_EVENT_CLASS(synthjit_path,
 	TP_printk(SYNTHJIT_PATH_FORMAT, SYNTHJIT_PATH_VALUES)
 );
 
-DEFINE_EVENT(synthjit_path, synthesize,
-	TP_PROTO(const struct synthjit_made *path),
-	TP_ARGS(path)
-);
-
-/* Paths report it only while somebody listens: then they are other code. */
-DEFINE_EVENT_FN(synthjit_path, bailout,
-	TP_PROTO(const struct synthjit_made *path),
-	TP_ARGS(path),
+/* An exit of a path. Exit routines report it only while somebody listens. */
+TRACE_EVENT_FN(bailout,
+	TP_PROTO(const struct synthjit_made *path, u32 reason),
+	TP_ARGS(path, reason),
+	TP_STRUCT__entry(
+		SYNTHJIT_PATH_FIELDS
+		__field(u32, reason)
+		__string_len(spec, path->spec, path->spec_len)
+	),
+	TP_fast_assign(
+		SYNTHJIT_PATH_ASSIGN
+		__entry->reason = reason;
+	),
+	TP_printk(SYNTHJIT_PATH_FORMAT " reason=%s", SYNTHJIT_PATH_VALUES,
+		  __print_symbolic(__entry->reason, SYNTHJIT_BAIL_NAMES)),
 	synthjit_trace_bailouts_on, synthjit_trace_bailouts_off
 );
 

@@ -39,7 +39,6 @@ struct dir_file {
 ATTR(enabled, 0644, ENABLED);
 ATTR(attach, 0200, ATTACH);
 ATTR(detach, 0200, DETACH);
-ATTR(profile, 0644, PROFILE);
 ATTR(trap_vector, 0444, TRAP_VECTOR);
 ATTR(state, 0444, PROC_STATE);
 ATTR(spec, 0444, FD_SPEC);
@@ -50,7 +49,7 @@ static struct dir_file attr_process_enabled = {
 	.attr = { .name = "enabled", .mode = 0644 }, .id = SYNTHJIT_ATTR_PROC_ENABLED };
 
 static struct attribute *root_attrs[] = {
-	&attr_enabled.attr, &attr_attach.attr, &attr_detach.attr, &attr_profile.attr, NULL };
+	&attr_enabled.attr, &attr_attach.attr, &attr_detach.attr, NULL };
 static struct attribute *platform_attrs[] = { &attr_trap_vector.attr, NULL };
 static struct attribute *process_attrs[] = { &attr_process_enabled.attr, &attr_state.attr, NULL };
 static struct attribute *path_attrs[] = {

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The tracepoints synthjit:*, and the switch between the two kinds of paths that one of
- * them needs.
+ * The tracepoints synthjit:*, and the switch that one of them needs.
  *
- * Three are passed where C or Rust is at work anyway. A path that gives a call back is
- * not: it counts and goes to the stock entry. While somebody listens to
- * `bailout`, paths are made that call the bail thunk besides. Switching that
- * takes the vectors away and waits until nobody is inside older code, so each bail-out
- * after it has returned is reported; then the processes make their
- * paths anew, as they do for `profile`.
- *
- * Lock order: the tracepoints' own mutex > switch_lock > STATE (Rust).
+ * Three are passed where C or Rust is at work anyway. A bail-out is not: exit routines
+ * (rust/engine/template/exits.rs) call the bail thunk only while somebody listens to
+ * `bailout`, which they see in a word that each exit compares.
  */
-#include <linux/mutex.h>
-
 #include "glue.h"
 
 static int synthjit_trace_bailouts_on(void);
@@ -22,52 +14,24 @@ static void synthjit_trace_bailouts_off(void);
 #define CREATE_TRACE_POINTS
 #include "synthjit_trace.h"
 
-static DEFINE_MUTEX(switch_lock);
-/* Rust's state is there; somebody may listen before and after that. */
-static bool ready;
-static bool wanted;
+/* Not zero while somebody listens to `bailout`. Read by exit routines. */
+u32 synthjit_bailouts_traced;
 
-static void trace_bailouts(bool on)
-{
-	mutex_lock(&switch_lock);
-	WRITE_ONCE(wanted, on);
-	if (ready)
-		synthjit_rs_remake();
-	mutex_unlock(&switch_lock);
-}
-
+/*
+ * Before the listener is told that it listens (kernel/tracepoint.c, tracepoint_add_func). The
+ * key of the tracepoint is switched after this, which every CPU takes an interrupt for, so
+ * each exit that begins once the listener listens finds the word set.
+ */
 static int synthjit_trace_bailouts_on(void)
 {
-	trace_bailouts(true);
+	WRITE_ONCE(synthjit_bailouts_traced, 1);
 	return 0;
 }
 
 static void synthjit_trace_bailouts_off(void)
 {
 	/* What still reports does so to nobody. */
-	trace_bailouts(false);
-}
-
-/* Boolean: paths that are made now are to report bail-outs. Under STATE. */
-synthjit_u32 synthjit_bailouts_traced(void)
-{
-	return READ_ONCE(wanted);
-}
-
-/* After Rust's state is there, before the first process is attached. */
-void synthjit_trace_start(void)
-{
-	mutex_lock(&switch_lock);
-	ready = true;
-	mutex_unlock(&switch_lock);
-}
-
-/* The kernel takes the listeners away after the module's exit. */
-void synthjit_trace_stop(void)
-{
-	mutex_lock(&switch_lock);
-	ready = false;
-	mutex_unlock(&switch_lock);
+	WRITE_ONCE(synthjit_bailouts_traced, 0);
 }
 
 void synthjit_trace_synthesize(synthjit_u32 slot)
@@ -98,16 +62,15 @@ void synthjit_trace_refuse_attach(int tgid, synthjit_u32 reason)
 	trace_refuse(0, tgid, -1, SYNTHJIT_NO_CALL, 0, reason);
 }
 
-/* From the bail thunk: interrupts off, before the stock entry. @ip is in the path. */
-asmlinkage void synthjit_bailed(unsigned long ip);
-asmlinkage noinstr void synthjit_bailed(unsigned long ip)
+/* From the bail thunk: interrupts off, before the stock entry. */
+asmlinkage void synthjit_bailed(const struct synthjit_path_data *data, u32 exit);
+asmlinkage noinstr void synthjit_bailed(const struct synthjit_path_data *data, u32 exit)
 {
 	const struct synthjit_made *path;
-	u32 offset;
 
 	synthjit_thunk_enter();
-	path = synthjit_made_at(ip, &offset);
-	if (path)
-		trace_bailout(path);
+	path = synthjit_made_for(data - synthjit_data_of_paths);
+	if (path && exit < SYNTHJIT_EXITS)
+		trace_bailout(path, path->exits[exit]);
 	synthjit_thunk_leave();
 }

@@ -18,7 +18,7 @@ use kernel::sync::Arc;
 /// processes are attached.
 const MOST_PROCESSES: usize = 1024;
 
-/// Attaches the process that is `nr` for the caller. It is specialised when it next passes through the kernel.
+/// Attaches the process that is `nr` for the caller. It is specialized when it next passes through the kernel.
 ///
 /// `ESRCH`: no such process; `EINVAL`: a kernel thread; `EEXIST`: attached already;
 /// `EOPNOTSUPP`: no vectors on this platform; `ENOSPC`: [`MOST_PROCESSES`] are attached; `EBUSY`: function tracing is
@@ -163,7 +163,7 @@ fn look_again(p: &mut Process) {
     p.task.queue(c::SYNTHJIT_EVENT_CHANGED);
 }
 
-/// Switches specialisation on or off for all. Off: every process is on the stock path
+/// Switches specialization on or off for all. Off: every process is on the stock path
 /// when this returns.
 pub(crate) fn enable(on: bool) {
     {
@@ -172,14 +172,6 @@ pub(crate) fn enable(on: bool) {
         for p in &mut state.processes {
             look_again(p);
         }
-    }
-    glue::quiesce();
-}
-
-/// Has every process make its code anew. None runs older code when this returns.
-pub(crate) fn remake() {
-    for p in &mut STATE.lock().processes {
-        look_again(p);
     }
     glue::quiesce();
 }
@@ -210,20 +202,5 @@ pub(crate) fn enable_process(tgid: i32, on: bool) -> Result {
         look_again(p);
     }
     glue::quiesce();
-    Ok(())
-}
-
-/// Switches the counting of why calls are given back. Paths are made anew, as they are used.
-pub(crate) fn profile(on: bool) -> Result {
-    {
-        let mut state = STATE.lock();
-        if state.code.profile == on {
-            return Ok(());
-        }
-        state.code.profile = on;
-        for p in &state.processes {
-            p.task.queue(c::SYNTHJIT_EVENT_CHANGED);
-        }
-    }
     Ok(())
 }

@@ -61,13 +61,6 @@ pub(crate) extern "C" fn synthjit_rs_platform_lost(reason: c_uint) {
     control::lose_platform(Reason::from_number(reason));
 }
 
-/// From those who switch the tracepoint `bailout` on or off: process context. Once it has returned, no path runs that was made
-/// before.
-#[no_mangle]
-pub(crate) extern "C" fn synthjit_rs_remake() {
-    control::remake();
-}
-
 /// Workqueue context: directories follow paths.
 #[no_mangle]
 pub(crate) extern "C" fn synthjit_rs_tidy() {

@@ -6,11 +6,11 @@
 //! `rust/glue/synthjit.h`, which states the contexts.
 
 use crate::engine::arena::{Class, Slot};
-use crate::engine::specs::{layout, Arrays, Bail, Facts, Reason};
+use crate::engine::specs::{layout, Arrays, Facts, Reason};
 use crate::engine::syscall::Call;
 use crate::engine::target::Target;
 use crate::engine::template::memory::{Seen, MOST_MAPPINGS};
-use crate::engine::template::tail;
+use crate::engine::template::{tail, PathData};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -37,6 +37,23 @@ const _: () = assert!(
         && tail::WRITER == c::SYNTHJIT_TAIL_WRITE
         && tail::NOTHING_ELSE == c::SYNTHJIT_TAIL_ONLY_UNLOCK
 );
+
+// Generated code and C must mean the same by these offsets.
+const _: () = {
+    use c::synthjit_path_data as C;
+    use core::mem::{offset_of, size_of};
+    assert!(
+        offset_of!(C, hits) as u64 == PathData::HITS
+            && offset_of!(C, budget) as u64 == PathData::BUDGET
+            && offset_of!(C, faults) as u64 == PathData::FAULTS
+            && offset_of!(C, memory_seen) as u64 == PathData::MEMORY_SEEN
+            && offset_of!(C, memory_left) as u64 == PathData::MEMORY_LEFT
+            && offset_of!(C, fd) as u64 == PathData::FD
+            && offset_of!(C, task) as u64 == PathData::TASK
+            && offset_of!(C, exits) as u64 == PathData::EXITS
+            && size_of::<C>() as u64 == PathData::SIZE
+    );
+};
 
 pub(crate) use c::synthjit_counts as Counts;
 pub(crate) use c::synthjit_fd_view as FdView;
@@ -255,7 +272,6 @@ pub(crate) fn slot_made(slot: Slot, made: &Made) {
     let class = match slot.class() {
         Class::Path => c::SYNTHJIT_PATH,
         Class::Vector => c::SYNTHJIT_VECTOR,
-        Class::Stubs => c::SYNTHJIT_STUBS_OF_PATH,
     };
     // SAFETY: C copies what `made` points at and checks the range of the index. CAST: Slots are few.
     unsafe { c::synthjit_slot_made(slot.index() as u32, class, made) };
@@ -306,24 +322,6 @@ pub(crate) fn trace_refuse(tgid: i32, about: Option<(Call, u32, &FdView)>, reaso
 pub(crate) fn trace_refuse_attach(tgid: i32, reason: Reason) {
     // SAFETY: Any context.
     unsafe { c::synthjit_trace_refuse_attach(tgid, reason as u32) };
-}
-
-/// Whether paths are to report each call that they give back. Under STATE, or the answer may be old.
-pub(crate) fn bailouts_traced() -> bool {
-    // SAFETY: Any context.
-    unsafe { c::synthjit_bailouts_traced() != 0 }
-}
-
-/// Listeners to tracepoints may have paths made anew from now on.
-pub(crate) fn start_trace() {
-    // SAFETY: Called at load, after STATE is there.
-    unsafe { c::synthjit_trace_start() };
-}
-
-/// The opposite of [`start_trace`]; no remaking runs when this returns.
-pub(crate) fn stop_trace() {
-    // SAFETY: Process context.
-    unsafe { c::synthjit_trace_stop() };
 }
 
 /// The bytes of the path slot at `addr`, which a machine's `path_addr` gave.
@@ -535,14 +533,14 @@ pub(crate) fn set_misses(slot: usize, budget: i32) {
     unsafe { c::synthjit_misses_set(slot as u32, budget as u32) };
 }
 
-/// How often the path whose stubs are in slot `slot` gave a call back for this reason, counted while profiling.
-pub(crate) fn bail_count(slot: usize, bail: Bail) -> u64 {
-    // SAFETY: C checks the range. CAST: slots and reasons are few.
-    unsafe { c::synthjit_bail_count(slot as u32, bail as u32) }
+/// How often exit `number` of the path in slot `slot` was taken.
+pub(crate) fn exit_count(slot: usize, number: u8) -> u64 {
+    // SAFETY: C checks the range. CAST: slots are few.
+    unsafe { c::synthjit_exit_count(slot as u32, number.into()) }
 }
 
-/// Sets the counts of stub slot `slot` to 0.
-pub(crate) fn clear_bail_counts(slot: usize) {
+/// The data of a path that is about to be in slot `slot`: nothing is counted. While nobody runs it.
+pub(crate) fn begin_path(slot: usize, fd: u32, task: u64) {
     // SAFETY: C checks the range. CAST: slots are few.
-    unsafe { c::synthjit_bail_counts_clear(slot as u32) };
+    unsafe { c::synthjit_data_begin(slot as u32, fd, task) };
 }

@@ -80,13 +80,10 @@ fn show_assumptions(w: &mut impl Write, spec: &SpecInfo) -> fmt::Result {
         })
 }
 
-/// Nothing while they are not counted.
 fn show_bailouts(w: &mut impl Write, p: &Process, path: &Path) -> fmt::Result {
-    let bails = path.kind.spec().bails.iter();
-    let counts = bails.filter_map(|bail| Some((bail.name(), path.bails(*bail)?)));
     let (tgid, fd, call) = (p.tgid, path.fd, path.call.name());
-    counts
-        .map(|(name, count)| writeln!(w, "{tgid} {fd}.{call} {name} {count}"))
+    path.exits()
+        .map(|(bail, count)| writeln!(w, "{tgid} {fd}.{call} {} {count}", bail.name()))
         .collect()
 }
 
@@ -105,12 +102,10 @@ fn show_values(w: &mut impl Write, state: &State, p: &Process, path: &Path) -> f
     line("kernel_stack", i.kernel_stack)?;
     line("files", i.files)?;
     line("file_mode", i.file_mode.into())?;
-    line("memory_changes", i.memory.changes)?;
-    line("memory_noted", i.memory.noted)?;
-    line("counts", i.counts.0)?;
-    line("report_bails", i.report_bails.into())?;
-    line("stubs", i.bails.map_or(0, |counts| counts.stubs))?;
-    line("bail_counters", i.bails.map_or(0, |c| c.counters))?;
+    line("memory_changes", i.memory_changes)?;
+    line("data", i.data.0)?;
+    line("exit_entered", i.exit.entered)?;
+    line("exit_held", i.exit.held)?;
     let of_machine = Target::NAMES.iter().enumerate();
     let of_machine = of_machine.map(|(at, name)| (name, target.get(at)));
     let of_kernel = Facts::NAMES.iter().enumerate();

@@ -68,7 +68,6 @@ impl kernel::Module for SynthJit {
         let module = Self {
             started: platform == Reason::None,
         };
-        glue::start_trace();
         // On an error `module` is dropped, which stops what was started.
         glue::start_sysfs()?;
         glue::start_debugfs();
@@ -111,12 +110,18 @@ fn prepare() -> Reason {
         glue::stop();
         return Reason::NoMemory;
     };
-    let mut state = STATE.lock();
-    state.code.machine = Some(Machine {
+    let mut machine = Machine {
         facts,
         target,
         arrays,
-    });
+        exits: Default::default(),
+    };
+    if let Err(reason) = machine.write_exits() {
+        glue::stop();
+        return reason;
+    }
+    let mut state = STATE.lock();
+    state.code.machine = Some(machine);
     state.code.scratch = Some(scratch);
     Reason::None
 }
@@ -125,7 +130,6 @@ impl Drop for SynthJit {
     fn drop(&mut self) {
         glue::stop_debugfs();
         glue::close_sysfs();
-        glue::stop_trace();
         control::detach_all();
         if self.started {
             glue::stop();

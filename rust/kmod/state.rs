@@ -13,9 +13,10 @@ use crate::engine::arena::Arena;
 use crate::engine::backoff::Backoff;
 use crate::engine::lifecycle::State as Life;
 use crate::engine::negative::NegativeCache;
-use crate::engine::specs::{Arrays, Bail, Facts, Reason};
+use crate::engine::specs::{layout, Arrays, Bail, Facts, Reason};
 use crate::engine::syscall::Call;
 use crate::engine::target::Target;
+use crate::engine::template::exits::Entries;
 use crate::engine::template::memory::Seen;
 use crate::engine::template::{Instance, PathKind};
 use crate::engine::worth;
@@ -42,8 +43,6 @@ pub(crate) struct Path {
     /// What it was made for.
     pub(crate) instance: Instance,
     pub(crate) code: Used,
-    /// What counts why it gives calls back; `None` while that is not counted.
-    pub(crate) stubs: Option<Used>,
     /// Kernel address at which the vector enters it.
     pub(crate) entry: u64,
     /// Calls that it had served when it was judged last.
@@ -57,7 +56,7 @@ pub(crate) struct Path {
 pub(crate) struct Tally {
     /// Calls that they did themselves.
     pub(crate) hits: u64,
-    /// Calls that they gave back while that was counted, by the number of the reason.
+    /// Their exits, by the number of the reason.
     bails: [u64; Bail::ALL.len()],
 }
 
@@ -69,7 +68,7 @@ impl Tally {
         }
     }
 
-    /// Why calls were given back, and how often.
+    /// Why exits were taken, and how often.
     pub(crate) fn bails(&self) -> impl Iterator<Item = (Bail, u64)> + '_ {
         let counts = Bail::ALL.iter().copied().zip(self.bails);
         counts.filter(|(_, count)| *count != 0)
@@ -98,11 +97,10 @@ impl Tallies {
             Call::Write => &mut self.write,
         };
         tally.hits = tally.hits.wrapping_add(hits);
-        if path.stubs.is_none() {
-            return;
-        }
-        for (bail, sum) in Bail::ALL.iter().zip(&mut tally.bails) {
-            *sum = sum.wrapping_add(path.bails(*bail).unwrap_or(0));
+        for (bail, count) in path.exits() {
+            if let Some(sum) = tally.bails.get_mut(bail as usize) {
+                *sum = sum.wrapping_add(count);
+            }
         }
     }
 }
@@ -118,23 +116,22 @@ impl Path {
         self.counts().hits
     }
 
-    /// Calls that it gave back since its budget was filled last.
-    pub(crate) fn given_back(&self) -> u64 {
+    /// Exits that were taken since its budget was filled last.
+    pub(crate) fn bailed(&self) -> u64 {
         worth::used(worth::BAILS, self.counts().budget)
     }
 
-    /// How often it gave a call back for this reason; `None` if it does not count that.
-    pub(crate) fn bails(&self, bail: Bail) -> Option<u64> {
-        let stubs = self.stubs?;
-        Some(glue::bail_count(stubs.slot.index(), bail))
+    /// Why exits were taken, and how often.
+    pub(crate) fn exits(&self) -> impl Iterator<Item = (Bail, u64)> + '_ {
+        let exits = self.kind.exits().all().iter().zip(0u8..);
+        let slot = self.code.slot.index();
+        exits.map(move |(exit, number)| (exit.reason, glue::exit_count(slot, number)))
     }
 
-    /// How often it gave a call back, by the sum of the reasons; `None` if it does not count them.
-    pub(crate) fn bailouts(&self) -> Option<u64> {
-        let bails = self.kind.spec().bails.iter();
-        bails
-            .map(|bail| self.bails(*bail))
-            .try_fold(0u64, |sum, count| Some(sum.wrapping_add(count?)))
+    /// How often it bailed out.
+    pub(crate) fn bailouts(&self) -> u64 {
+        let counts = self.exits().map(|(_, count)| count);
+        counts.fold(0, u64::wrapping_add)
     }
 }
 
@@ -204,7 +201,7 @@ pub(crate) struct Process {
     pub(crate) memory: Seen,
     /// Penalty for paths that are not worth their cost.
     pub(crate) in_vain: Backoff,
-    /// When specialisation may be tried again after a break.
+    /// When specialization may be tried again after a break.
     pub(crate) not_before: u64,
     /// When a work was last asked for, in milliseconds since boot.
     pub(crate) wakes_at: u64,
@@ -237,6 +234,8 @@ pub(crate) struct Machine {
     pub(crate) facts: Facts,
     pub(crate) target: Target,
     pub(crate) arrays: Arrays,
+    /// The exit routine of each kind of path, once it was written.
+    pub(crate) exits: [Entries; layout::EXIT_ROUTINES],
 }
 
 /// The arena and what is needed to fill it.
@@ -248,8 +247,6 @@ pub(crate) struct Code {
     pub(crate) retired: Retired,
     /// `None` while it is in use, and before a platform was found good.
     pub(crate) scratch: Option<KBox<Scratch>>,
-    /// Paths count why they give calls back.
-    pub(crate) profile: bool,
 }
 
 /// Everything, under [`STATE`].
@@ -281,15 +278,14 @@ impl State {
                 },
                 retired: Retired::new(),
                 scratch: None,
-                profile: false,
             },
         }
     }
 
-    /// Calls that paths gave back since load.
+    /// Exits of paths since load.
     pub(crate) fn bailouts(&self) -> u64 {
         let paths = self.processes.iter().flat_map(|p| &p.paths);
-        let live = paths.map(Path::given_back);
+        let live = paths.map(Path::bailed);
         live.fold(self.code.counters.bailouts, u64::wrapping_add)
     }
 

@@ -9,11 +9,12 @@
 
 use crate::engine::arena::{Class, Slot};
 use crate::engine::dispatch::{self, Entry, VectorPlan};
-use crate::engine::specs::{layout, trap_vector, Bail, Reason};
+use crate::engine::specs::{layout, trap_vector, Reason};
 use crate::engine::syscall::Call;
-use crate::engine::template::bails::{self, BailCounts};
-use crate::engine::template::memory::{Memory, Seen};
-use crate::engine::template::{self, Counts, Instance, PathKind};
+use crate::engine::template::exits::{self, Entries};
+use crate::engine::template::memory::Seen;
+use crate::engine::template::{self, Instance, PathData, PathKind};
+use crate::engine::x86::masm::Profile;
 use crate::glue::{self, c, Edit, Edits, FdView, Made, Quiesced, View};
 use crate::state::{Code, Machine, Path, Process};
 use crate::worth;
@@ -31,7 +32,6 @@ pub(crate) struct CompileRequest {
 pub(crate) struct Scratch {
     path: [u8; layout::PATH_SLOT],
     vector: [u8; layout::VECTOR_SLOT],
-    stubs: [u8; layout::STUB_SLOT],
     write: List,
     read: List,
 }
@@ -83,7 +83,6 @@ impl Scratch {
         Self {
             path: [0; layout::PATH_SLOT],
             vector: [0; layout::VECTOR_SLOT],
-            stubs: [0; layout::STUB_SLOT],
             write: List::new(),
             read: List::new(),
         }
@@ -97,17 +96,14 @@ pub(crate) struct Used {
     pub(crate) len: usize,
 }
 
-/// The slots of one path.
-struct Pieces {
-    code: Used,
-    stubs: Option<Used>,
-}
+// `rust/glue/arena.S` names the exit routines in this order.
+const _: () = assert!(PathKind::PipeWrite as usize == 0 && PathKind::PipeRead as usize == 1);
 
 /// As many slots as one batch of edits takes.
 const BATCH: usize = c::SYNTHJIT_MAX_EDITS as usize;
 
 /// All slots that exist.
-const SLOTS: usize = layout::PATH_SLOTS + layout::VECTOR_SLOTS + layout::STUB_SLOTS;
+const SLOTS: usize = layout::PATH_SLOTS + layout::VECTOR_SLOTS;
 
 /// Retired slots that still hold code. There is room for all that exist, since poisoning needs memory and may have to wait.
 pub(crate) struct Retired {
@@ -175,22 +171,19 @@ impl Code {
             return self.write(scratch, p, view, None);
         };
         let path = self.emit_path((p.tgid, p.memory), view, request, scratch)?;
-        let pieces = Pieces {
-            code: path.code,
-            stubs: path.stubs,
-        };
+        let code = path.code;
         if p.paths.push(path, GFP_KERNEL).is_err() {
-            self.release_pieces(&pieces);
+            self.release(code.slot);
             return Err(Reason::NoMemory);
         }
-        let made = self.write(scratch, p, view, Some(&pieces));
+        let made = self.write(scratch, p, view, Some(code));
         if made.is_ok() {
             self.counters.synthesized = self.counters.synthesized.wrapping_add(1);
-            glue::trace_synthesize(pieces.code.slot);
+            glue::trace_synthesize(code.slot);
         } else {
             // It was not written and has no directory yet.
             p.paths.pop();
-            self.release_pieces(&pieces);
+            self.release(code.slot);
         }
         made
     }
@@ -203,65 +196,48 @@ impl Code {
         scratch: &mut Scratch,
     ) -> Result<Path, Reason> {
         let slot = self.arena.reserve(Class::Path)?;
-        // Without room for stubs the path does all but tell why it gives calls back.
-        let stubs = match self.profile {
-            true => self.arena.reserve(Class::Stubs).ok(),
-            false => None,
-        };
-        let made = self.emit_in(process, view, request, (slot, stubs), scratch);
+        let made = self.emit_in(process, view, request, slot, scratch);
         if made.is_err() {
             self.release(slot);
-            if let Some(stubs) = stubs {
-                self.release(stubs);
-            }
         }
         made
     }
 
-    /// Makes a path for a slot, and its stubs for theirs.
+    /// Makes a path for a slot.
     fn emit_in(
         &self,
         (tgid, memory): (i32, Seen),
         view: &View,
         request: CompileRequest,
-        (slot, stubs): (Slot, Option<Slot>),
+        slot: Slot,
         scratch: &mut Scratch,
     ) -> Result<Path, Reason> {
         let machine = self.machine.as_ref().ok_or(Reason::SymbolMissing)?;
-        let counts = stubs.map(|slot| machine.bail_counts(slot));
         let instance = Instance {
             fd: request.fd,
             task: view.task,
             kernel_stack: view.kernel_stack,
             files: view.files,
             file_mode: request.seen.f_mode,
-            counts: machine.counts_of(slot),
-            report_bails: glue::bailouts_traced(),
-            bails: counts,
-            memory: machine.memory(view, slot),
+            data: machine.data(slot),
+            memory_changes: view.mm.wrapping_add(machine.facts.mm_lock_seq),
+            exit: machine.exits_of(request.kind)?,
         };
         let (kind, facts, target) = (request.kind, &machine.facts, &machine.target);
         let base = machine.address(slot);
         let code = template::emit(kind, facts, &instance, target, base, &mut scratch.path)?;
-        let made = |slot, code, len| {
-            let made = Made {
-                fd: request.fd,
-                call: request.call.number(),
-                ino: request.seen.ino,
-                ..glue::made(kind.spec().name, tgid, code, len)
-            };
-            glue::slot_made(slot, &made);
-            Used { slot, len }
+        let mut made = Made {
+            fd: request.fd,
+            call: request.call.number(),
+            ino: request.seen.ino,
+            ..glue::made(kind.spec().name, tgid, base, code.len)
         };
-        let stubs = match stubs.zip(counts) {
-            Some((slot, counts)) => {
-                let out = &mut scratch.stubs;
-                let len = bails::emit(kind, facts, (&counts, instance.memory), target, &code, out)?;
-                glue::clear_bail_counts(slot.index());
-                Some(made(slot, counts.stubs, len))
-            }
-            None => None,
-        };
+        for (place, exit) in made.exits.iter_mut().zip(kind.exits().all()) {
+            // CAST: reasons are few.
+            *place = exit.reason as u8;
+        }
+        glue::slot_made(slot, &made);
+        glue::begin_path(slot.index(), request.fd, view.task);
         worth::begin_path(slot.index());
         glue::note_memory(slot.index(), memory.anew());
         Ok(Path {
@@ -269,8 +245,10 @@ impl Code {
             call: request.call,
             fd: request.fd,
             instance,
-            code: made(slot, base, code.len),
-            stubs,
+            code: Used {
+                slot,
+                len: code.len,
+            },
             judged_hits: 0,
             entry: code.entry,
             dir: None,
@@ -283,7 +261,7 @@ impl Code {
         scratch: &mut Scratch,
         p: &mut Process,
         view: &View,
-        path: Option<&Pieces>,
+        path: Option<Used>,
     ) -> Result<u64, Reason> {
         let slot = self.arena.reserve(Class::Vector)?;
         let len = match self.emit_vector(p, view, slot, scratch) {
@@ -297,14 +275,9 @@ impl Code {
         let addr = machine.address(slot);
         glue::slot_made(slot, &glue::made(trap_vector::SPEC.name, p.tgid, addr, len));
         let mut edits = Edits::new();
-        if let Some(path) = path {
-            let used = path.code;
+        if let Some(used) = path {
             let code = scratch.path.get(..used.len).unwrap_or(&scratch.path);
             edits.add(Edit::Code(machine.address(used.slot), code));
-            if let Some(used) = path.stubs {
-                let code = scratch.stubs.get(..used.len).unwrap_or(&scratch.stubs);
-                edits.add(Edit::Code(machine.address(used.slot), code));
-            }
         }
         let code = scratch.vector.get(..len).unwrap_or(&scratch.vector);
         edits.add(Edit::Code(addr, code));
@@ -362,9 +335,6 @@ impl Code {
     pub(crate) fn retire_path(&mut self, path: &Path, reason: Reason, quiesced: &Quiesced) {
         glue::trace_retire(path.code.slot, reason);
         self.retire(path.code, quiesced);
-        if let Some(stubs) = path.stubs {
-            self.retire(stubs, quiesced);
-        }
         self.counters.retired = self.counters.retired.wrapping_add(1);
     }
 
@@ -401,13 +371,6 @@ impl Code {
         }
     }
 
-    fn release_pieces(&mut self, pieces: &Pieces) {
-        self.release(pieces.code.slot);
-        if let Some(stubs) = pieces.stubs {
-            self.release(stubs.slot);
-        }
-    }
-
     fn release(&mut self, slot: Slot) {
         if self.arena.release(slot).is_err() {
             pr_err!("a slot was released twice\n");
@@ -421,35 +384,45 @@ impl Machine {
         let first = match slot.class() {
             Class::Path => self.arrays.paths,
             Class::Vector => self.arrays.vectors,
-            Class::Stubs => self.arrays.stubs,
         };
         first.wrapping_add(slot.offset() as u64)
     }
 
-    /// Where a path counts whose stubs are in that slot. CAST: Slots and reasons are few.
-    fn bail_counts(&self, stubs: Slot) -> BailCounts {
-        let of_slot = (Bail::ALL.len() as u64).wrapping_mul(8);
-        let offset = (stubs.index() as u64).wrapping_mul(of_slot);
-        BailCounts {
-            stubs: self.address(stubs),
-            counters: self.arrays.bails.wrapping_add(offset),
-        }
+    /// The data of a path in that slot. CAST: slots are few.
+    fn data(&self, slot: Slot) -> PathData {
+        let offset = (slot.index() as u64).wrapping_mul(PathData::SIZE);
+        PathData(self.arrays.path_data.wrapping_add(offset))
     }
 
-    /// What a path compares in that slot before a long copy. CAST: slots are few.
-    fn memory(&self, view: &View, slot: Slot) -> Memory {
-        const NOTED: u64 = core::mem::size_of::<glue::c::synthjit_memory>() as u64;
-        let offset = (slot.index() as u64).wrapping_mul(NOTED);
-        Memory {
-            changes: view.mm.wrapping_add(self.facts.mm_lock_seq),
-            noted: self.arrays.memory.wrapping_add(offset),
-        }
+    /// The exit routine of a kind of path.
+    fn exits_of(&self, kind: PathKind) -> Result<Entries, Reason> {
+        let entries = self.exits.get(kind as usize).copied();
+        entries.ok_or(Reason::Layout)
     }
 
-    /// Where a path counts. CAST: slots are few.
-    fn counts_of(&self, slot: Slot) -> Counts {
-        let offset = (slot.index() as u64).wrapping_mul(Counts::SIZE);
-        Counts(self.arrays.counts.wrapping_add(offset))
+    /// Writes the exit routines, which stay as long as the module.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`exits::emit_routine`]; `NoMemory`: it was not written.
+    pub(crate) fn write_exits(&mut self) -> Result<(), Reason> {
+        let available = PathKind::ALL.iter().filter(|kind| kind.spec().available);
+        for kind in available {
+            let mut out = [0; layout::EXIT_ROUTINE];
+            let size = layout::EXIT_ROUTINE as u64;
+            let base = self
+                .arrays
+                .exits
+                .wrapping_add((*kind as u64).wrapping_mul(size));
+            let (facts, target) = (&self.facts, &self.target);
+            let made = exits::emit_routine(Profile::Kernel, *kind, facts, target, base, &mut out)?;
+            let place = self.exits.get_mut(*kind as usize);
+            *place.ok_or(Reason::Layout)? = made.entries;
+            let mut edits = Edits::new();
+            edits.add(Edit::Code(base, out.get(..made.len).unwrap_or(&out)));
+            edits.make().map_err(|_| Reason::NoMemory)?;
+        }
+        Ok(())
     }
 
     /// Address of the budget of a vector. CAST: slots are few.

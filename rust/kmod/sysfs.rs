@@ -63,7 +63,6 @@ pub(crate) fn show(attr: u32, about: (i32, u32, bool), out: &mut [u8]) -> Result
     let w = &mut value;
     match attr {
         c::SYNTHJIT_ATTR_ENABLED => writeln!(w, "{}", u8::from(state.enabled)),
-        c::SYNTHJIT_ATTR_PROFILE => writeln!(w, "{}", u8::from(state.code.profile)),
         c::SYNTHJIT_ATTR_TRAP_VECTOR => match state.platform {
             Reason::None => writeln!(w, "available"),
             reason => writeln!(w, "refused: {}", reason.text()),
@@ -73,7 +72,7 @@ pub(crate) fn show(attr: u32, about: (i32, u32, bool), out: &mut [u8]) -> Result
         c::SYNTHJIT_ATTR_FD_SPEC => writeln!(w, "{}", path()?.kind.spec().name),
         c::SYNTHJIT_ATTR_FD_SIZE => writeln!(w, "{}", path()?.code.len),
         c::SYNTHJIT_ATTR_FD_HITS => writeln!(w, "{}", path()?.hits()),
-        c::SYNTHJIT_ATTR_FD_BAILOUTS => show_bailouts(w, &state, path()?),
+        c::SYNTHJIT_ATTR_FD_BAILOUTS => writeln!(w, "{}", path()?.bailouts()),
         c::SYNTHJIT_ATTR_KIND.. => {
             // CAST: usize is 64 bits wide here.
             let index = attr.wrapping_sub(c::SYNTHJIT_ATTR_KIND) as usize;
@@ -119,15 +118,6 @@ fn show_state(w: &mut Bounded<'_>, state: &State, p: &Process) -> fmt::Result {
     }
 }
 
-/// Calls that the path gave back, whatever the reason.
-fn show_bailouts(w: &mut Bounded<'_>, state: &State, path: &Path) -> fmt::Result {
-    match (path.bailouts(), state.code.profile) {
-        (Some(count), _) => writeln!(w, "{count}"),
-        (None, false) => writeln!(w, "not counted: profile is off"),
-        (None, true) => writeln!(w, "not counted: too many other paths are"),
-    }
-}
-
 /// The bytes of a path from `offset` on, into `out`. Returns how many. `ENOENT`: there is no such path any more.
 pub(crate) fn code(about: (i32, u32, bool), out: &mut [u8], offset: usize) -> Result<usize> {
     let state = STATE.lock();
@@ -151,7 +141,6 @@ pub(crate) fn store(attr: u32, tgid: i32, bytes: &[u8]) -> Result {
             control::enable(switch()?);
             Ok(())
         }
-        c::SYNTHJIT_ATTR_PROFILE => control::profile(switch()?),
         c::SYNTHJIT_ATTR_PROC_ENABLED => control::enable_process(tgid, switch()?),
         c::SYNTHJIT_ATTR_ATTACH => control::attach(number()?),
         c::SYNTHJIT_ATTR_DETACH => control::detach(number()?),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a worker does a moment after code was made or taken away.
+//! What a worker does a moment after code was emitted or retired.
 
 use crate::engine::syscall::Call;
 use crate::glue::{self, Dir};
@@ -34,7 +34,7 @@ pub(crate) fn tidy() {
             path.dir = Some(dir);
         }
     }
-    // What a path that was made anew has use for was taken over above.
+    // What a path that was recompiled has use for was taken over above.
     glue::remove_dirs_now();
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn begin_vector(slot: usize) {
     glue::set_misses(slot, price::MISSES);
 }
 
-/// What a path has lost since its budget was filled, in nanoseconds, and how many calls it has given back.
+/// What a path has lost since its budget was filled, in nanoseconds, and how often it has bailed out.
 fn loss_of_path(path: &Path, counts: &Counts) -> (u64, u64) {
     let served = counts.hits.wrapping_sub(path.judged_hits);
     let bails = price::used(price::BAILS, counts.budget);
@@ -38,7 +38,7 @@ fn loss_of_path(path: &Path, counts: &Counts) -> (u64, u64) {
     (price::loss(served, cost), bails)
 }
 
-/// Adds up what `path` gave back, which is about to go. Returns what it has lost.
+/// Adds up the exits of `path`, which is about to go. Returns what it has lost.
 pub(crate) fn settle_path(code: &mut Code, path: &Path, counts: &Counts) -> u64 {
     let (loss, bails) = loss_of_path(path, counts);
     let sum = &mut code.counters.bailouts;

@@ -10,37 +10,11 @@
 pub const SPACED_MS: u64 = 10;
 /// How far looks that come closer may get ahead of that, in milliseconds; after that the next waits for [`SKIPPED`] calls.
 pub const AHEAD_MS: u64 = 320;
-/// Long calls that are given back before memory is looked at again which was looked at too often, or was found to be unsuited: so
+/// Long calls that bail out before memory is looked at again which was looked at too often, or was found to be unsuited: so
 /// many that a look at the most mappings costs them little.
 pub const SKIPPED: u32 = 2048;
 /// Most mappings that are looked at; a process with more copies short counts only.
 pub const MOST_MAPPINGS: u32 = 512;
-
-/// Where a path finds what it compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// Address of the number of changes of the address space, 32 bits.
-    pub changes: u64,
-    /// Address of what was seen: `struct synthjit_memory` of `rust/glue/synthjit.h`.
-    pub noted: u64,
-}
-
-impl Memory {
-    /// Address of what was seen, 64 bits: the sequence number with the upper half zero, or something else.
-    pub(super) const fn seen(self) -> u64 {
-        self.noted
-    }
-
-    /// Address of the upper half, which is not zero if memory is unsuited.
-    pub(super) const fn unsuited(self) -> u64 {
-        self.noted.wrapping_add(4)
-    }
-
-    /// Address of how many long calls are given back until one asks for a look, 32 bits.
-    pub(super) const fn left(self) -> u64 {
-        self.noted.wrapping_add(8)
-    }
-}
 
 /// What the last look at a process's memory found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +55,7 @@ impl Seen {
     }
 
     /// For a path that is new: its first long call asks for a look. What was seen before may be of another program, since nothing is
-    /// noted of a process that has no code and waits; and paths that give too many calls back go before they have given back
+    /// noted of a process that has no code and waits; and paths that bail out too often go before they have bailed out
     /// [`SKIPPED`], so the one in such a path's place must not wait for that many.
     #[must_use]
     pub fn anew(self) -> Self {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Specialised paths: for one descriptor of one process, one system call, complete from SYSCALL to SYSRET.
+//! Specialized paths: for one descriptor of one process, one system call, complete from SYSCALL to SYSRET.
 //!
-//! A path either does all that the stock call would have done, or gives the call back with every register and every
+//! A path either does all that the stock call would have done, or bails out with every register and every
 //! kernel object as it was. Between the two lies the commit point: all guards are before it, nothing after it can fail.
 //!
 //! ```text
@@ -13,22 +13,23 @@
 //!        ...      int3
 //!                 guards of the second case, right-aligned before ...
 //!        SITE_B   ... its copy; commit; jump to the common end
-//!                 cold code: giving back, tails
+//!                 cold code: pads of the exits, tails
 //!        ...      int3
 //! ```
 //!
 //! The two copies are the only instructions that may fault. Their offsets are the same in all slots, because the module
 //! declares exception entries for them when it is built.
 
-pub mod bails;
+mod data;
+pub mod exits;
 pub mod memory;
 mod pipe;
 mod pipe_read;
 mod pipe_write;
 mod spare;
 
-use self::bails::{BailCounts, Exits};
-use self::memory::Memory;
+pub use self::data::PathData;
+use self::exits::Entries;
 use super::specs::{self, layout, Reason};
 use super::target::Target;
 use super::x86::masm::{Masm, Profile};
@@ -60,36 +61,6 @@ impl PathKind {
     }
 }
 
-/// What every path counts, for whether it is worth its cost ([`super::worth`]): an object at this address of
-///
-/// ```c
-///     u64 hits;       /* calls that it served */
-///     u32 budget;     /* counts down with each call that it gives back; negative: reports itself */
-///     u32 faults;     /* counts down with those that it gives back because a copy faulted; negative: likewise */
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts(pub u64);
-
-impl Counts {
-    /// Bytes of the object.
-    pub const SIZE: u64 = 16;
-
-    /// Address of `hits`.
-    pub fn hits(self) -> u64 {
-        self.0
-    }
-
-    /// Address of `budget`.
-    pub fn budget(self) -> u64 {
-        self.0.wrapping_add(8)
-    }
-
-    /// Address of `faults`.
-    pub fn faults(self) -> u64 {
-        self.0.wrapping_add(12)
-    }
-}
-
 /// What is found out about one descriptor of one process when a path is made for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance {
@@ -103,14 +74,12 @@ pub struct Instance {
     pub files: u64,
     /// The file's `f_mode`; must allow the call.
     pub file_mode: u32,
-    /// Address of what the path always counts.
-    pub counts: Counts,
-    /// Calls that are given back are reported one by one.
-    pub report_bails: bool,
-    /// Where to count why calls are given back, by the stubs that [`bails::emit`] makes; `None`: it is not counted.
-    pub bails: Option<BailCounts>,
-    /// What was seen of the process's memory.
-    pub memory: Memory,
+    /// Its data.
+    pub data: PathData,
+    /// Address of the number of changes of the process's address space, 32 bits.
+    pub memory_changes: u64,
+    /// The exit routine of its kind ([`exits::emit_routine`]).
+    pub exit: Entries,
 }
 
 /// A path that was made.
@@ -120,14 +89,6 @@ pub struct PathCode {
     pub entry: u64,
     /// Bytes of the slot up to the end of the last instruction.
     pub len: usize,
-    /// Addresses of the places that give a call back.
-    pub exits: Exits<u64>,
-}
-
-/// What a path's emission returns before its length is known.
-struct Emitted {
-    entry: u64,
-    exits: Exits<u64>,
 }
 
 /// The bits that a tail gets in esi.
@@ -168,11 +129,10 @@ pub fn emit_for(
     out: &mut [u8; layout::PATH_SLOT],
 ) -> Result<PathCode, Reason> {
     let mut masm = Masm::new(target, profile, out, base);
-    let Emitted { entry, exits } = emit_into(&mut masm, kind, facts, instance)?;
+    let entry = emit_into(&mut masm, kind, facts, instance)?;
     Ok(PathCode {
         entry,
         len: masm.finish()?,
-        exits,
     })
 }
 
@@ -181,7 +141,7 @@ fn emit_into(
     kind: PathKind,
     facts: &specs::Facts,
     instance: &Instance,
-) -> Result<Emitted, Reason> {
+) -> Result<u64, Reason> {
     if i32::try_from(instance.fd).is_err() {
         return Err(Reason::DescriptorNumber);
     }
@@ -202,8 +162,8 @@ pub fn emit_told(
     out: &mut [u8; layout::PATH_SLOT],
 ) -> Result<(PathCode, super::x86::ops::OpLog), Reason> {
     let mut masm = Masm::new(target, Profile::Kernel, out, base);
-    let Emitted { entry, exits } = emit_into(&mut masm, kind, facts, instance)?;
+    let entry = emit_into(&mut masm, kind, facts, instance)?;
     let ops = masm.ops().clone();
     let len = masm.finish()?;
-    Ok((PathCode { entry, len, exits }, ops))
+    Ok((PathCode { entry, len }, ops))
 }

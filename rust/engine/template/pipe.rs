@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the two calls on a pipe have in common: finding the pipe, the mutex, the end, and giving the call back.
+//! What the two calls on a pipe have in common: finding the pipe, the mutex, and the end.
 //!
 //! Why the guards suffice. The descriptor leads to the file by loads only, and the file by a load to the pipe, so a path
 //! holds no address of either that could be stale; interrupts are off, so neither can be freed meanwhile (the task is the
@@ -12,11 +12,9 @@ use super::super::x86::buf::{Dest, Label};
 use super::super::x86::door::Door;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{
-    Reg, COUNT, DEST, FD, FILE, LEFT, LESS_ONE, OWNER, PIPE, RESULT, RING, SOURCE, TASK, USER,
+    Reg, COUNT, DEST, FD, FILE, LESS_ONE, OWNER, PIPE, RESULT, RING, SOURCE, TASK, USER,
 };
-use super::bails::{Exits, Guards};
-use super::memory::Memory;
-use super::{pipe_read, pipe_write, tail, Emitted, Instance, PathKind};
+use super::{exits, tail, Instance, PathData, PathKind};
 
 /// In what `write` and `read` differ outside of their own guards and commits.
 pub(super) struct Side {
@@ -40,7 +38,6 @@ pub(super) struct Side {
 struct Places {
     /// The common end of all cases.
     end: Label,
-    contended: Label,
     tail_unlock: Label,
     tail_wake: Label,
     tail: Label,
@@ -49,8 +46,8 @@ struct Places {
     long: Label,
     /// It may be copied.
     counted: Label,
-    given_back: Label,
-    faulted: Label,
+    /// One of three words is not zero.
+    of_three: Label,
 }
 
 /// The shared part of a path on a pipe.
@@ -59,8 +56,6 @@ pub(super) struct Pipe<'a> {
     instance: &'a Instance,
     door: Door,
     side: Side,
-    exits: Exits<Label>,
-    guards: Guards,
     places: Places,
     user_ptr_max: Dest,
     page_bias: Dest,
@@ -77,63 +72,42 @@ impl<'a> Pipe<'a> {
     ) -> Self {
         let user_ptr_max = m.constant(known.user_ptr_max);
         let page_bias = m.constant(known.page_bias);
-        let exits = Exits {
-            bail: m.label(),
-            changed: m.label(),
-            memory: m.label(),
-            bail_locked: m.label(),
-            fault: m.label(),
-        };
         let places = Places {
             end: m.label(),
-            contended: m.label(),
             tail_unlock: m.label(),
             tail_wake: m.label(),
             tail: m.label(),
             leave: m.label(),
             long: m.label(),
             counted: m.label(),
-            given_back: m.label(),
-            faulted: m.label(),
+            of_three: m.label(),
         };
-        let guards = Guards::new(m, side.kind, instance.bails.as_ref(), &exits);
         Self {
             known,
             instance,
             door: Door::new(facts, instance.kernel_stack),
             side,
-            exits,
-            guards,
             places,
             user_ptr_max,
             page_bias,
         }
     }
 
-    /// Where a guard leads that gives the call back for this reason.
+    /// Where a guard leads that bails out for this reason.
     #[inline(always)]
     pub(super) fn bail(&self, bail: Bail) -> Dest {
-        self.guards.bail(bail)
+        self.pad(bail).into()
+    }
+
+    /// The pad of the exit for this reason.
+    #[inline(always)]
+    fn pad(&self, bail: Bail) -> Label {
+        Label::exit(self.side.kind.exits().number(bail))
     }
 
     /// The common end of all cases.
     pub(super) fn end_of_cases(&self) -> Label {
         self.places.end
-    }
-
-    /// What was made, once all of it was: its entry is at `entry`.
-    pub(super) fn made(&self, m: &Masm<'_>, entry: u64) -> Emitted {
-        let exits = &self.exits;
-        Emitted {
-            entry,
-            exits: Exits {
-                bail: m.address_of(exits.bail),
-                changed: m.address_of(exits.changed),
-                memory: m.address_of(exits.memory),
-                bail_locked: m.address_of(exits.bail_locked),
-                fault: m.address_of(exits.fault),
-            },
-        }
     }
 
     /// Moves the code since offset `start`, which leads to a copy, to where the copy at `site` begins; then the copy.
@@ -186,11 +160,11 @@ impl<'a> Pipe<'a> {
         }
         m.load64(PIPE, field(FILE, k.file_private_data));
 
-        // Three words that must be zero, in one branch; `tell_of_three` looks which.
+        // Three words that must be zero, in one branch; `of_three` looks which.
         m.load_rax(k.pipe_fsnotify);
         m.or64(Reg::Rax, field(TASK, k.syscall_work));
         m.or64(Reg::Rax, field(PIPE, side.fasync));
-        m.different(self.guards.of_three());
+        m.different(self.places.of_three);
 
         let short = layout::COPY_MAX_SLOW as u64;
         if m.target().erms {
@@ -214,18 +188,31 @@ impl<'a> Pipe<'a> {
     ///
     /// ```c
     ///     if (count > PAGE_SIZE) bail;
-    ///     if (current->mm->mm_lock_seq != memory.seen) bail;
+    ///     if (current->mm->mm_lock_seq != data->memory_seen) bail;
     /// ```
     ///
-    /// `memory.seen` is 64 bits wide: what is no sequence number is never equal.
+    /// `memory_seen` is 64 bits wide: what is no sequence number is never equal.
     fn long_count(&self, m: &mut Masm<'_>) {
-        let memory = self.instance.memory;
+        let seen = self.instance.data.at(PathData::MEMORY_SEEN);
         m.bind_as(self.places.long, "long");
         m.guard_less_one(LESS_ONE, self.known.page_size, self.bail(Bail::Count));
-        m.load_eax(memory.changes);
-        m.compare_at(Reg::Rax, memory.seen());
+        m.load_eax(self.instance.memory_changes);
+        m.compare_at(Reg::Rax, seen);
         m.equal(self.places.counted);
-        m.go(self.guards.of_memory());
+        m.compare_zero32_at(seen.wrapping_add(4));
+        m.different_near(self.pad(Bail::DeviceMemory));
+        m.go_near(self.pad(Bail::MemoryChanged));
+    }
+
+    /// In which of its three words the guard of [`Pipe::enter`] found something. What is zero again by now counts as the watch, which
+    /// never goes.
+    fn of_three(&self, m: &mut Masm<'_>) {
+        m.bind_as(self.places.of_three, "of_three");
+        m.compare_zero64(field(TASK, self.known.syscall_work));
+        m.different_near(self.pad(Bail::Observed));
+        m.compare_zero64(field(PIPE, self.side.fasync));
+        m.different_near(self.pad(Bail::Sigio));
+        m.go_near(self.pad(Bail::Watched));
     }
 
     /// Takes the mutex, and has faults on user memory fail at once from here on: with interrupts off they could not be
@@ -288,7 +275,7 @@ impl<'a> Pipe<'a> {
         m.dec32(field(OWNER, k.pagefault_disabled));
         m.add64_to(field(OWNER, side.bytes), side.done);
         m.inc64(field(OWNER, side.calls));
-        m.count_own(self.instance.counts.hits());
+        m.count_own(self.instance.data.at(PathData::HITS));
         m.unlock(field(PIPE, k.pipe_mutex_owner));
         m.different(self.places.tail_unlock);
         // The unlock is a full barrier. It pairs with the one between a waiter's joining the list and its look at head and
@@ -305,61 +292,19 @@ impl<'a> Pipe<'a> {
         m.return_to_user();
     }
 
-    /// The code that seldom runs.
-    pub(super) fn cold(&self, m: &mut Masm<'_>) {
-        let (k, exits, places) = (self.known, &self.exits, &self.places);
-        m.bind_as(exits.fault, "fault");
-        m.spend(self.instance.counts.faults());
-        m.not_negative_near(places.faulted);
-        m.mark_spent(self.instance.counts.budget());
-        m.bind_as(places.faulted, "faulted");
-        if self.side.writes {
-            // The copy moved the source by what it has done: count less rest.
-            m.add_reg(SOURCE, LEFT);
-            m.sub_reg(SOURCE, COUNT);
-        }
-        m.bind_as(exits.bail_locked, "bail_locked");
-        m.set(OWNER, self.instance.task);
-        m.dec32(field(OWNER, k.pagefault_disabled));
-        m.zero();
-        m.unlock(field(PIPE, k.pipe_mutex_owner));
-        m.different_near(places.contended);
-        m.bind_as(exits.bail, "bail");
-        if !m.target().erms {
-            // No guard leads there.
-            m.bind(exits.memory);
-        }
-        if !self.side.writes {
-            m.restore(USER);
-        }
-        m.restore(PIPE);
-        m.restore(TASK);
-        m.set(RESULT, u64::from(self.side.kind.syscall()));
-        m.set(FD, u64::from(self.instance.fd));
-        if self.instance.report_bails {
-            m.call(m.target().bail_thunk);
-        }
-        m.spend(self.instance.counts.budget());
-        m.not_negative_near(places.given_back);
-        m.call(m.target().miss_thunk);
-        m.bind_as(places.given_back, "given_back");
-        m.leave_kernel(&self.door);
-        m.exit_to_stock();
-
+    /// Code that seldom runs: what guards lead to.
+    pub(super) fn exits(&self, m: &mut Masm<'_>) {
         if m.target().erms {
             self.long_count(m);
-            m.bind_as(exits.memory, "memory");
-            m.spend(self.instance.memory.left());
-            m.different_near(exits.bail);
         }
-        m.bind_as(exits.changed, "changed");
-        m.mark_spent(self.instance.counts.budget());
-        m.go_near(exits.bail);
+        self.of_three(m);
+        let instance = self.instance;
+        exits::emit_pads(m, self.side.kind, instance.data, instance.exit);
+    }
 
-        m.bind_as(places.contended, "contended");
-        self.begin_tail(m, tail::UNLOCK | tail::NOTHING_ELSE);
-        self.finish_tail(m);
-        m.go_near(exits.bail);
+    /// Code that seldom runs: what the end of the path leads to.
+    pub(super) fn tails(&self, m: &mut Masm<'_>) {
+        let places = &self.places;
         m.bind_as(places.tail_unlock, "tail_unlock");
         self.begin_tail(m, tail::UNLOCK);
         m.go_near(places.tail);
@@ -381,35 +326,5 @@ impl<'a> Pipe<'a> {
         m.copy_reg(DEST, PIPE);
         m.call(m.target().tail_thunk);
         m.restore(SOURCE);
-    }
-}
-
-/// In which of its three words the guard of [`Pipe::enter`] found something; each has a stub at `stub`. [`TASK`] and [`PIPE`] are as
-/// there. What is zero again by now counts as the watch, which never goes.
-pub(super) fn tell_of_three(
-    m: &mut Masm<'_>,
-    kind: PathKind,
-    facts: &Facts,
-    stub: impl Fn(Bail) -> Dest,
-) {
-    let (k, side) = (pipe::Known::new(facts), side(kind, facts));
-    m.compare_zero64(field(TASK, k.syscall_work));
-    m.different(stub(Bail::Observed));
-    m.compare_zero64(field(PIPE, side.fasync));
-    m.different(stub(Bail::Sigio));
-    m.go(stub(Bail::Watched));
-}
-
-/// What the guard of [`Pipe::long_count`] found; each has a stub at `stub`.
-pub(super) fn tell_of_memory(m: &mut Masm<'_>, memory: Memory, stub: impl Fn(Bail) -> Dest) {
-    m.compare_zero32_at(memory.unsuited());
-    m.different(stub(Bail::DeviceMemory));
-    m.go(stub(Bail::MemoryChanged));
-}
-
-fn side(kind: PathKind, facts: &Facts) -> Side {
-    match kind {
-        PathKind::PipeWrite => pipe_write::side(facts),
-        PathKind::PipeRead => pipe_read::side(facts),
     }
 }

@@ -3,13 +3,15 @@
 //! `read` from a pipe: all of the first buffer, whose page is kept for a later write, or its first part. It does what
 //! `anon_pipe_read` does in these cases; everything else is left to it.
 
+use super::super::exit::{Exits, Undo};
 use super::super::specs::{layout, pipe, pipe_read, Bail, Facts};
 use super::super::x86::buf::Label;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{COUNT, DEST, LEFT, PIPE, RING, SOURCE, USER, ZERO};
+use super::exits::{exit, COMMON};
 use super::pipe::{Pipe, Side};
 use super::spare::ForRead;
-use super::{Emitted, Instance, PathKind};
+use super::{Instance, PathKind};
 
 /// Where the guards of the two cases meet.
 #[derive(Clone, Copy)]
@@ -21,6 +23,20 @@ struct Cases {
     /// The buffer will be empty.
     all: Label,
 }
+
+/// Its exits.
+pub(super) const EXITS: Exits = Exits::new(&[
+    COMMON,
+    &[
+        exit(Bail::PipeEmpty, Undo::Locked),
+        exit(Bail::Packet, Undo::Locked),
+        exit(Bail::NoData, Undo::Locked),
+        exit(Bail::MoreBuffers, Undo::Locked),
+        exit(Bail::PipeFull, Undo::Locked),
+        exit(Bail::PageShared, Undo::Locked),
+        exit(Bail::SparePages, Undo::Locked),
+    ],
+]);
 
 /// In what it differs from the other call.
 pub(super) fn side(facts: &Facts) -> Side {
@@ -37,7 +53,7 @@ pub(super) fn side(facts: &Facts) -> Side {
 }
 
 /// Emits the path.
-pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
+pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 {
     let (k, common) = (pipe_read::Known::new(facts), pipe::Known::new(facts));
     let p = Pipe::new(m, facts, &common, instance, side(facts));
     let spare = ForRead::new(m, &common);
@@ -58,7 +74,7 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
     m.bind_as(cases.more, "more");
     more_than_buffer(m, &p, cases.all);
     spare.cold(m, &p);
-    p.cold(m);
+    p.exits(m);
 
     let start = m.offset();
     m.bind_as(cases.not_part, "not_part");
@@ -71,7 +87,8 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
         |m| m.compare_zero64(field(PIPE, k.pipe_fasync_writers)),
         |m| m.restore(USER),
     );
-    p.made(m, entry)
+    p.tails(m);
+    entry
 }
 
 /// Up to the copy of the first bytes of the buffer at tail.

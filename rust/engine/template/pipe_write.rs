@@ -2,13 +2,28 @@
 
 //! `write` to a pipe: into an empty one, with a page that an earlier reader left, or behind the data of the last buffer. It does what `anon_pipe_write` does in these cases; everything else is left to it.
 
+use super::super::exit::{Exits, Undo};
 use super::super::specs::{layout, pipe, pipe_write, Bail, Facts};
 use super::super::x86::buf::Label;
 use super::super::x86::masm::{field, Masm};
 use super::super::x86::regs::{Reg, COUNT, DEST, LEFT, PAGE, PIPE, RING, SOURCE, ZERO};
+use super::exits::{exit, COMMON};
 use super::pipe::{Pipe, Side};
 use super::spare::ForWrite;
-use super::{Emitted, Instance, PathKind};
+use super::{Instance, PathKind};
+
+/// Its exits.
+pub(super) const EXITS: Exits = Exits::new(&[
+    COMMON,
+    &[
+        exit(Bail::PacketMode, Undo::Entered),
+        exit(Bail::ReaderWaits, Undo::Entered),
+        exit(Bail::NoReaders, Undo::Locked),
+        exit(Bail::NoSparePage, Undo::Locked),
+        exit(Bail::NotMergeable, Undo::Locked),
+        exit(Bail::NoRoom, Undo::Locked),
+    ],
+]);
 
 /// In what it differs from the other call.
 pub(super) fn side(facts: &Facts) -> Side {
@@ -25,7 +40,7 @@ pub(super) fn side(facts: &Facts) -> Side {
 }
 
 /// Emits the path.
-pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emitted {
+pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> u64 {
     let (k, common) = (pipe_write::Known::new(facts), pipe::Known::new(facts));
     let p = Pipe::new(m, facts, &common, instance, side(facts));
     let spare = ForWrite::new(&common);
@@ -51,8 +66,9 @@ pub(super) fn emit(m: &mut Masm<'_>, facts: &Facts, instance: &Instance) -> Emit
     m.add32_to(field(RING, k.buf_len), COUNT);
     m.go(p.end_of_cases());
 
-    p.cold(m);
-    p.made(m, entry)
+    p.exits(m);
+    p.tails(m);
+    entry
 }
 
 /// Up to the copy into a page that nobody uses: nothing of the pipe has changed but its mutex.

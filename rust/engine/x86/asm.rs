@@ -243,6 +243,8 @@ impl<'a> Asm<'a> {
         add64_at: add;
         /// `sub r64, [rip + target]`
         sub64_at: sub;
+        /// `lea r64, [rip + target]`
+        lea_at: lea;
     }
 
     bare! {
@@ -286,6 +288,19 @@ impl<'a> Asm<'a> {
             }
             Err(_) => {
                 dynasm!(self.buf ; .arch x64 ; mov [DWORD Rq(base) + 8 * Rq(index) + mem.offset], Rq(reg))
+            }
+        }
+    }
+
+    /// `inc qword [m + 8 * index]`
+    pub fn inc64_element(&mut self, mem: Mem, index: Reg) {
+        let base = mem.base;
+        match i8::try_from(mem.offset) {
+            Ok(offset) => {
+                dynasm!(self.buf ; .arch x64 ; inc QWORD [BYTE Rq(base) + 8 * Rq(index) + offset])
+            }
+            Err(_) => {
+                dynasm!(self.buf ; .arch x64 ; inc QWORD [DWORD Rq(base) + 8 * Rq(index) + mem.offset])
             }
         }
     }
@@ -419,9 +434,16 @@ impl<'a> Asm<'a> {
         dynasm!(self.buf ; .arch x64 ; dec DWORD [=>target])
     }
 
-    /// `or byte [rip + target], imm`
-    pub fn or8_at(&mut self, target: Dest, imm: i8) {
-        dynasm!(self.buf ; .arch x64 ; or BYTE [=>target], BYTE imm)
+    /// `or byte [m], imm`
+    pub fn or8(&mut self, mem: Mem, imm: i8) {
+        self.memory([0x80], 1, mem);
+        self.buf.push_i8(imm);
+    }
+
+    /// A pad of an exit: `push imm8`, the exit's number, and `jmp` over as many pads as are `behind` it.
+    pub fn pad(&mut self, number: u8, behind: u8) {
+        self.buf
+            .extend(&[0x6a, number, 0xeb, behind.wrapping_mul(4)]);
     }
 
     /// `verw [rip + target]`
@@ -444,12 +466,6 @@ impl<'a> Asm<'a> {
     pub fn jne_near(&mut self, label: Label) {
         let target = Dest::Label(label);
         dynasm!(self.buf ; .arch x64 ; jne BYTE =>target)
-    }
-
-    /// `jns label`, at most 127 bytes away
-    pub fn jns_near(&mut self, label: Label) {
-        let target = Dest::Label(label);
-        dynasm!(self.buf ; .arch x64 ; jns BYTE =>target)
     }
 
     /// `call target`

@@ -28,27 +28,21 @@ const NOWHERE: u16 = u16::MAX;
 /// The byte that fills unused code memory: `int3`.
 pub const POISON: u8 = 0xcc;
 
-/// A place in the code being made, or one of a row of places elsewhere.
+/// A place in the code being made, or one of a row of pads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(u8);
 
-/// Labels from this number on are of places elsewhere.
-const ELSEWHERE: u8 = 128;
+/// Labels from this number on are pads.
+const PADS: u8 = 128;
+/// Bytes of a pad.
+const PAD: u8 = 4;
 
 impl Label {
-    /// The place of this number in the row that [`Buf::set_row`] names. Unlike [`Dest::External`] it may be referred to by
-    /// code that is moved.
-    pub const fn in_row(number: u8) -> Self {
-        Self(ELSEWHERE.saturating_add(number))
+    /// The pad of exit `number`; nowhere if there are not so many.
+    #[inline(always)]
+    pub const fn exit(number: u8) -> Self {
+        Self(PADS | number)
     }
-}
-
-/// Places elsewhere, equally far apart.
-#[derive(Clone, Copy)]
-struct Row {
-    /// From the code's base to the first.
-    offset: u64,
-    step: u8,
 }
 
 /// What an instruction refers to relative to itself.
@@ -98,7 +92,8 @@ pub struct Buf<'a> {
     labels_made: u8,
     links: [Link; LINKS],
     links_made: usize,
-    row: Option<Row>,
+    /// Where each of two groups of pads begins, and how many pads there are up to its end.
+    pads: [(u16, u8); 2],
 }
 
 impl<'a> Buf<'a> {
@@ -119,7 +114,7 @@ impl<'a> Buf<'a> {
             labels_made: 0,
             links: [none; LINKS],
             links_made: 0,
-            row: None,
+            pads: [(NOWHERE, 0); 2],
         }
     }
 
@@ -164,6 +159,11 @@ impl<'a> Buf<'a> {
         {
             if *label >= from && *label != NOWHERE {
                 *label = label.wrapping_add(by);
+            }
+        }
+        for (pads, _) in &mut self.pads {
+            if *pads >= from && *pads != NOWHERE {
+                *pads = pads.wrapping_add(by);
             }
         }
         for link in self
@@ -232,7 +232,7 @@ impl<'a> Buf<'a> {
         label
     }
 
-    /// Places `label` here.
+    /// Binds `label` to this place.
     pub fn bind(&mut self, label: Label) {
         let at = self.at as u16;
         match self.labels.get_mut(usize::from(label.0)) {
@@ -241,30 +241,39 @@ impl<'a> Buf<'a> {
         }
     }
 
-    /// [`Label::in_row`] means places from address `first` on, `step` bytes apart, outside of this code.
-    pub fn set_row(&mut self, first: u64, step: u8) {
-        let offset = first.wrapping_sub(self.base);
-        self.row = Some(Row { offset, step });
+    /// Binds the labels of `count` pads more: they follow here. There may be two such groups.
+    pub fn bind_pads(&mut self, count: u8) {
+        // CAST: see `finish`.
+        let at = self.at as u16;
+        self.pads = match self.pads {
+            [(NOWHERE, _), other] => [(at, count), other],
+            [first, _] => [first, (at, first.1.saturating_add(count))],
+        };
     }
 
-    /// The address of a label that was placed.
-    pub fn address_of(&self, label: Label) -> u64 {
-        let place = self.labels.get(usize::from(label.0)).copied();
-        self.base.wrapping_add(u64::from(place.unwrap_or(NOWHERE)))
-    }
-
-    /// The distance of a link to a place that is not in this code; `None` if it is nowhere or out of reach.
-    #[cold]
-    #[inline(never)]
-    fn distance_in_row(&self, link: Link) -> Option<i32> {
-        let (row, number) = (self.row?, link.label.0.checked_sub(ELSEWHERE)?);
-        let place = row
-            .offset
-            .wrapping_add(u64::from(number).wrapping_mul(u64::from(row.step)));
-        if place < self.out.len() as u64 {
-            return None;
+    /// Offset of the place that a label is bound to; `NOWHERE` if it is not bound.
+    #[inline(always)]
+    fn place(&self, label: Label) -> u16 {
+        match label.0.checked_sub(PADS) {
+            None => {
+                let place = self.labels.get(usize::from(label.0));
+                place.copied().unwrap_or(NOWHERE)
+            }
+            Some(pad) => {
+                let [(first, many), (second, all)] = self.pads;
+                let (from, number) = match pad.checked_sub(many) {
+                    None => (first, pad),
+                    Some(number) if pad < all => (second, number),
+                    Some(_) => return NOWHERE,
+                };
+                from.wrapping_add(u16::from(number).wrapping_mul(PAD.into()))
+            }
         }
-        i32::try_from(place.wrapping_sub(u64::from(link.end)) as i64).ok()
+    }
+
+    /// The address of a label that is bound.
+    pub fn address_of(&self, label: Label) -> u64 {
+        self.base.wrapping_add(self.place(label).into())
     }
 
     /// Fills in all distances, and the rest with poison. Returns the offset behind the last byte.
@@ -275,14 +284,10 @@ impl<'a> Buf<'a> {
             return Err(self.fault.unwrap_or(Reason::SlotFull));
         }
         for link in self.links.get(..self.links_made).unwrap_or(&[]) {
-            let place = self
-                .labels
-                .get(usize::from(link.label.0))
-                .copied()
-                .unwrap_or(NOWHERE);
+            let place = self.place(link.label);
             let field = usize::from(link.end).wrapping_sub(usize::from(link.back));
             let distance = match place {
-                NOWHERE => self.distance_in_row(*link),
+                NOWHERE => None,
                 _ => Some(i32::from(place).wrapping_sub(i32::from(link.end))),
             };
             if link.back == NEAR {

@@ -17,6 +17,12 @@ impl Masm<'_> {
         self.asm.jmp(target.into());
     }
 
+    /// To an address elsewhere.
+    pub fn go_external(&mut self, address: u64) {
+        self.op("go_external");
+        self.asm.jmp(Dest::External(address));
+    }
+
     /// To `label`, which is at most 127 bytes away: shorter.
     pub fn go_near(&mut self, label: Label) {
         self.op("go_near");
@@ -51,12 +57,6 @@ impl Masm<'_> {
     pub fn not_negative(&mut self, target: impl Into<Dest>) {
         self.op("not_negative");
         self.asm.jcc(Cond::NotNegative, target.into());
-    }
-
-    /// The same to `label`, which is at most 127 bytes away: shorter.
-    pub fn not_negative_near(&mut self, label: Label) {
-        self.op("not_negative_near");
-        self.asm.jns_near(label);
     }
 
     /// To `target` if the last comparison said above.

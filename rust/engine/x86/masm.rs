@@ -7,6 +7,7 @@
 //! Offsets and immediates arrive as the 64-bit numbers that specs yield. One that the instruction cannot hold marks the
 //! code as failed, it is never cut off.
 
+use super::super::exit::Exit;
 use super::super::specs::Reason;
 use super::super::target::Target;
 use super::asm::{Asm, Mem};
@@ -39,9 +40,6 @@ pub struct Field {
 pub const fn field(base: Reg, offset: u64) -> Field {
     Field { base, offset }
 }
-
-/// Most bytes that are filled within code.
-const POISONED: u64 = 64;
 
 /// What data in the code is noted as.
 pub const CONSTANT: &str = "constant";
@@ -113,16 +111,6 @@ impl<'a> Masm<'a> {
         &self.ops
     }
 
-    /// Fills up to `address` with poison; code that is already beyond it has failed.
-    pub fn poison_to(&mut self, address: u64) {
-        match address.checked_sub(self.address()) {
-            Some(bytes) if bytes <= POISONED => {
-                (0..bytes).for_each(|_| self.asm.int3());
-            }
-            _ => self.asm.buf.fail(Reason::Layout),
-        }
-    }
-
     /// Ends the code. Returns its length, or why there is none.
     #[inline(always)]
     pub fn finish(self) -> Result<usize, Reason> {
@@ -134,22 +122,17 @@ impl<'a> Masm<'a> {
         self.asm.buf.label()
     }
 
-    /// [`Label::in_row`] means places from address `first` on, `step` bytes apart, outside of this code.
-    pub fn set_row(&mut self, first: u64, step: u8) {
-        self.asm.buf.set_row(first, step);
-    }
-
-    /// The address of a label that was placed.
+    /// The address of a label that is bound.
     pub fn address_of(&self, label: Label) -> u64 {
         self.asm.buf.address_of(label)
     }
 
-    /// Places `label` here.
+    /// Binds `label` to this place.
     pub fn bind(&mut self, label: Label) {
         self.asm.bind(label);
     }
 
-    /// Places `label` here, and tells people what the place is called.
+    /// Binds `label` to this place, and tells people what the place is called.
     pub fn bind_as(&mut self, label: Label, name: &'static str) {
         self.bind(label);
         self.name(name);
@@ -469,15 +452,41 @@ impl<'a> Masm<'a> {
     }
 
     /// Makes a 32-bit budget negative, and changes no lower bit.
-    pub fn mark_spent(&mut self, budget: u64) {
+    pub fn mark_spent(&mut self, budget: Field) {
         self.op("mark_spent");
-        self.asm
-            .or8_at(Dest::External(budget.wrapping_add(3)), i8::MIN);
+        let mem = self.mem(field(budget.base, budget.offset.wrapping_add(3)));
+        self.asm.or8(mem, i8::MIN);
     }
 
     /// Adds one to a counter of this path alone.
     pub fn count_own(&mut self, counter: u64) {
         self.op("count_own");
         self.asm.inc64_at(Dest::External(counter));
+    }
+
+    /// `array[index] += 1`, 64 bits each.
+    pub fn inc64_element(&mut self, array: Field, index: Reg) {
+        self.op("inc64_element");
+        let mem = self.mem(array);
+        self.asm.inc64_element(mem, index);
+    }
+
+    /// The pads of these exits, which are numbered from `first` on: each pushes its number and goes to what follows.
+    pub fn exit_pads(&mut self, first: u8, exits: &[Exit]) {
+        // CAST: a path has few exits.
+        let count = exits.len() as u8;
+        self.asm.buf.bind_pads(count);
+        for (exit, at) in exits.iter().zip(0u8..) {
+            self.name(exit.reason.name());
+            self.op("exit_pad");
+            let behind = count.wrapping_sub(at).wrapping_sub(1);
+            self.asm.pad(first.wrapping_add(at), behind);
+        }
+    }
+
+    /// `reg` becomes the address of data of this path alone.
+    pub fn address_of_data(&mut self, reg: Reg, data: u64) {
+        self.op("address_of_data");
+        self.asm.lea_at(reg, Dest::External(data));
     }
 }

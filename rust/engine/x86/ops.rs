@@ -5,7 +5,7 @@
 /// Most ops in one piece of code.
 const OPS: usize = 256;
 /// Most places with a name in one piece of code.
-const NAMES: usize = 32;
+const NAMES: usize = 64;
 
 /// Words at offsets in the code, in the order in which they came.
 #[derive(Clone, Debug)]

@@ -69,3 +69,7 @@ pub const PAGE: Reg = Reg::Rax;
 pub const RESULT: Reg = Reg::Rax;
 /// The descriptor.
 pub const FD: Reg = Reg::Rdi;
+/// The number of an exit, in the exit routine.
+pub const EXIT: Reg = Reg::Rax;
+/// The path's data, likewise.
+pub const DATA: Reg = Reg::Rdi;

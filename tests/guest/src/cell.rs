@@ -193,7 +193,6 @@ fn answer() -> (Answer, String) {
 fn attached() -> Result<(Answer, String), String> {
     let told = |what: &'static str| move |error| format!("{what}: {error}");
     let (me, pipe) = (sys::getpid(), Pipe::new(0).map_err(told("pipe"))?);
-    sysfs::set("profile", "1").map_err(told("profile"))?;
     sysfs::attach(me).map_err(told("attach"))?;
     let hits = |call, fd| sysfs::hits(me, fd, call).unwrap_or(0);
     let mut wrong = None;

@@ -10,7 +10,6 @@ use iced_x86::{
     ConstantOffsets, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind,
     SymbolResolver, SymbolResult,
 };
-use synthjit_engine::specs::Bail;
 use synthjit_engine::template::PathKind;
 use synthjit_engine::x86::buf::POISON;
 use synthjit_engine::x86::masm::CONSTANT;
@@ -94,14 +93,6 @@ impl<'v> Names<'v> {
             .map(|(at, name)| (base + *at as u64, (*name).to_owned()))
             .collect();
         places.insert(emitted.code.entry, "entry".to_owned());
-        // What a guard leads to is a stub if it counts, else an exit.
-        if let Some(counts) = values.counts().flatten() {
-            let bails = kind.spec().bails.iter();
-            let stub = |bail: &Bail| (counts.stub(kind, *bail), bail.name().to_owned());
-            places.extend(bails.map(stub));
-            places.insert(counts.of_three(kind), "of_three".to_owned());
-            places.insert(counts.of_memory(kind), "of_memory".to_owned());
-        }
         let mut names = Self {
             values,
             bytes,

@@ -21,8 +21,6 @@ pub struct Status {
     pub refused: Option<Why>,
     /// Switched on for all processes.
     pub enabled: bool,
-    /// Paths count their hits.
-    pub profile: bool,
     /// The kinds of paths.
     pub paths: Vec<Kind>,
     /// Counters since load, by the names of the files in `stats/`.
@@ -160,7 +158,6 @@ impl Status {
             available: refusal.is_none(),
             refused: refusal.as_deref().map(Why::of),
             enabled: is_on("enabled"),
-            profile: is_on("profile"),
             paths: Kind::all(module),
             stats: module
                 .names("stats")

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::target::Target;
-use synthjit_engine::template::bails::BailCounts;
-use synthjit_engine::template::memory::Memory;
-use synthjit_engine::template::{self, Counts, Instance, PathCode, PathKind};
+use synthjit_engine::template::exits::Entries;
+use synthjit_engine::template::{self, Instance, PathCode, PathData, PathKind};
 use synthjit_engine::x86::ops::OpLog;
 
 use crate::error::Error;
@@ -24,7 +23,7 @@ pub struct Emitted {
 }
 
 /// What of the path's own values says how code is emitted, not what is baked in; for the machine's see [`Target::SWITCHES`].
-const SWITCHES: &[&str] = &["base", "entry", "report_bails"];
+const SWITCHES: &[&str] = &["base", "entry"];
 
 impl Values {
     /// Those of the path `FD.CALL` of a process.
@@ -71,12 +70,6 @@ impl Values {
             .filter(move |name| !SWITCHES.contains(name) && !of_machine(name))
     }
 
-    /// Where it counts why calls bail out, if it does. `None` if a value is missing.
-    pub fn counts(&self) -> Option<Option<BailCounts>> {
-        let (stubs, counters) = (self.get("stubs")?, self.get("bail_counters")?);
-        Some((stubs != 0).then_some(BailCounts { stubs, counters }))
-    }
-
     /// Emits the path as the module did. `None` if a value is missing or does not fit its instruction.
     pub fn emit(&self, kind: PathKind) -> Option<Emitted> {
         let mut facts = Facts::default();
@@ -93,12 +86,11 @@ impl Values {
             kernel_stack: self.get("kernel_stack")?,
             files: self.get("files")?,
             file_mode: u32::try_from(self.get("file_mode")?).ok()?,
-            counts: Counts(self.get("counts")?),
-            report_bails: self.get("report_bails")? != 0,
-            bails: self.counts()?,
-            memory: Memory {
-                changes: self.get("memory_changes")?,
-                noted: self.get("memory_noted")?,
+            data: PathData(self.get("data")?),
+            memory_changes: self.get("memory_changes")?,
+            exit: Entries {
+                entered: self.get("exit_entered")?,
+                held: self.get("exit_held")?,
             },
         };
         let mut bytes = [0; layout::PATH_SLOT];

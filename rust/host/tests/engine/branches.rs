@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind};
 use serde::Deserialize;
 use synthjit_engine::specs::layout;
-use synthjit_engine::template::bails::BailCounts;
+use synthjit_engine::target::Target;
+use synthjit_engine::template::exits::{self, Entries};
 use synthjit_engine::template::PathKind;
-use synthjit_engine::x86::buf::POISON;
+use synthjit_engine::x86::masm::Profile;
 
 use crate::disasm::reachable;
-use crate::facts::{facts_of, instance, target, Form, COUNTERS, PATH_BASE};
+use crate::facts::{facts_of, instance, target, Form, PATH_BASE};
 use crate::lawful::image;
 use crate::machine::{observe, slot_bytes, slot_of, Slot};
 use crate::{counts, pipes, vectors};
@@ -29,12 +30,12 @@ enum Edge {
 
 const EDGES: [Edge; 2] = [Edge::Taken, Edge::NotTaken];
 
-/// A branch of a path or its stubs by its number in the order of addresses; of a vector by what it compares and where it leads.
+/// A branch of a path or its exit routine by its number in the order of addresses; of a vector by what it compares and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Branch {
     Path(usize, usize, Mnemonic),
-    /// In the stubs of a path, likewise.
-    Stubs(usize, usize, Mnemonic),
+    /// In the exit routine of a kind of path, likewise.
+    Exits(usize, usize, Mnemonic),
     Vector(String),
 }
 
@@ -68,30 +69,36 @@ fn report(known: &mut Vec<Known>, slot: Slot, base: u64, entry: u64) {
 /// The conditional branches in the slot that begins at `base` and is entered at `entry`, each with the address behind it.
 fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (Branch, u64)> {
     let code = match slot {
-        Slot::Vector(_) => reachable(bytes, base, &[entry]),
-        Slot::Path(_) => {
-            let mut entries = vec![entry];
-            entries.extend(behind_stubs(&reachable(bytes, base, &entries)));
-            reachable(bytes, base, &entries)
-        }
-        // Each stub is an entry, and which of them is called is the path's business.
-        Slot::Stubs(kind) => {
-            let kind = PathKind::ALL[kind];
-            let counts = BailCounts {
-                stubs: base,
-                counters: 0,
+        Slot::Path(_) | Slot::Vector(_) => reachable(bytes, base, &[entry]),
+        Slot::Exits(kind) => {
+            let (kind, host) = (PathKind::ALL[kind], Profile::Host { leave: base });
+            let target = Target {
+                stock_entry: base,
+                tail_thunk: base,
+                miss_thunk: base,
+                bail_thunk: base,
+                bailouts_traced: base,
+                ..target()
             };
-            let stubs = kind.spec().bails.iter();
-            let mut entries: Vec<u64> = stubs.map(|bail| counts.stub(kind, *bail)).collect();
-            entries.extend([counts.of_three(kind), counts.of_memory(kind)]);
-            // Without fast string copies no guard looks at memory, so there are no stubs for it.
-            entries.retain(|at| bytes[(at - base) as usize] != POISON);
-            reachable(bytes, base, &entries)
+            let mut out = [0; layout::EXIT_ROUTINE];
+            let made =
+                exits::emit_routine(host, kind, &facts_of(Form::Pool), &target, base, &mut out)
+                    .expect("a routine");
+            let Entries { entered, held } = made.entries;
+            // Without fast string copies the second entry lies elsewhere.
+            match bytes[(held - base) as usize] == 0x58 {
+                true => reachable(bytes, base, &[entered, held]),
+                false => return BTreeMap::new(),
+            }
         }
     };
-    // Without fast string copies a path has the same branches but for those that look at memory; they would be numbered otherwise.
-    let looks = |i: &Instruction| i.code() == Code::Mov_EAX_moffs32;
-    if matches!(slot, Slot::Path(_)) && !code.values().any(looks) {
+    // Without fast string copies a path and its exits have the same branches but for those that look at memory; they would be numbered
+    // otherwise.
+    let looks = |i: &Instruction| match slot {
+        Slot::Path(_) => i.code() == Code::Mov_EAX_moffs32,
+        Slot::Exits(_) | Slot::Vector(_) => true,
+    };
+    if !code.values().any(looks) {
         return BTreeMap::new();
     }
     let conditional = code
@@ -101,26 +108,11 @@ fn branches(slot: Slot, bytes: &[u8], base: u64, entry: u64) -> BTreeMap<u64, (B
         let is = match slot {
             Slot::Path(kind) => Branch::Path(kind, number, branch.mnemonic()),
             Slot::Vector(_) => Branch::Vector(describe(&code, branch)),
-            Slot::Stubs(kind) => Branch::Stubs(kind, number, branch.mnemonic()),
+            Slot::Exits(kind) => Branch::Exits(kind, number, branch.mnemonic()),
         };
         (branch.ip(), (is, branch.next_ip()))
     };
     conditional.enumerate().map(name).collect()
-}
-
-/// Where the stubs that `path` leads to lead in turn.
-fn behind_stubs(path: &BTreeMap<u64, Instruction>) -> Vec<u64> {
-    let targets = path.values().map(Instruction::near_branch_target);
-    let mut behind = Vec::new();
-    for target in targets {
-        let Some((slot @ Slot::Stubs(_), base)) = slot_of(target) else {
-            continue;
-        };
-        let stub = reachable(&slot_bytes(slot, base), base, &[target]);
-        let leads = stub.values().map(Instruction::near_branch_target);
-        behind.extend(leads.filter(|to| matches!(slot_of(*to), Some((Slot::Path(_), _)))));
-    }
-    behind
 }
 
 /// A vector's branch in words: `je descriptor: path`.
@@ -143,7 +135,7 @@ fn describe(code: &BTreeMap<u64, Instruction>, branch: &Instruction) -> String {
     let to = match slot_of(target) {
         Some((Slot::Path(_), _)) => "path",
         Some((Slot::Vector(_), _)) => "vector",
-        Some((Slot::Stubs(_), _)) => "stubs",
+        Some((Slot::Exits(_), _)) => "exits",
         None => "stock",
     };
     format!("{:?} {what}: {to}", branch.mnemonic()).to_lowercase()
@@ -183,8 +175,8 @@ struct Reviewed {
     pool: Paths,
     /// Before.
     places: Paths,
-    /// Of both: which of three words was not zero.
-    stubs: Vec<String>,
+    /// Of the exit routine, on both.
+    exits: Vec<String>,
     vector: Vec<String>,
     #[serde(default)]
     untaken: Vec<Untaken>,
@@ -232,8 +224,8 @@ fn judge(
     let lists = [
         ("pipe_write", &paths.pipe_write),
         ("pipe_read", &paths.pipe_read),
-        ("pipe_write stubs", &reviewed.stubs),
-        ("pipe_read stubs", &reviewed.stubs),
+        ("pipe_write exits", &reviewed.exits),
+        ("pipe_read exits", &reviewed.exits),
         ("vector", &reviewed.vector),
     ];
     for (code, names) in lists {
@@ -249,10 +241,10 @@ fn judge(
     for (branch, edge) in taken {
         let (code, name) = match branch {
             Branch::Vector(name) => ("vector".to_owned(), name.clone()),
-            Branch::Path(kind, number, mnemonic) | Branch::Stubs(kind, number, mnemonic) => {
+            Branch::Path(kind, number, mnemonic) | Branch::Exits(kind, number, mnemonic) => {
                 let mut code = PathKind::ALL[*kind].spec().name.to_owned();
-                if matches!(branch, Branch::Stubs(..)) {
-                    code += " stubs";
+                if matches!(branch, Branch::Exits(..)) {
+                    code += " exits";
                 }
                 let list = lists.iter().find(|(c, _)| **c == code).expect("a list").1;
                 let name = list.get(*number).cloned().unwrap_or_default();
@@ -276,9 +268,15 @@ fn reviewed() -> Reviewed {
     toml::from_str(include_str!("branches.toml")).expect("branches.toml is right")
 }
 
-/// Each guard leads to the stub of the reason that it is listed with, and other branches to none.
+/// The number that the pad at this address pushes.
+fn exit_at(code: &BTreeMap<u64, Instruction>, address: u64) -> Option<usize> {
+    let pad = code.get(&address)?;
+    (pad.code() == Code::Pushq_imm8).then(|| pad.immediate(0) as usize)
+}
+
+/// Each guard leads to the exit of the reason that it is listed with, other branches to none, and each exit is led to.
 #[test]
-fn each_guard_counts_its_own_reason() {
+fn each_guard_leads_to_its_own_exit() {
     let reviewed = reviewed();
     let lists = Form::ALL.into_iter().flat_map(|form| {
         let paths = reviewed.paths(form);
@@ -288,38 +286,24 @@ fn each_guard_counts_its_own_reason() {
         ]
     });
     for (form, kind, list) in lists {
-        let made = image(
-            kind,
-            &facts_of(form),
-            &instance(),
-            Some(COUNTERS),
-            &target(),
-            PATH_BASE,
-        )
-        .expect("a path");
-        let counts = BailCounts {
-            stubs: PATH_BASE + layout::PATH_SLOT as u64,
-            counters: COUNTERS,
-        };
-        let code = reachable(&made.bytes, PATH_BASE, &[made.code.entry]);
-        let branches = code.range(..counts.stubs).map(|(_, i)| i);
-        let branches: Vec<_> = branches
-            .filter(|i| i.flow_control() == FlowControl::ConditionalBranch)
-            .collect();
-        assert_eq!(branches.len(), list.len());
-        for (branch, name) in branches.into_iter().zip(list) {
-            let to = branch.near_branch_target();
-            let bails = kind.spec().bails.iter();
-            let bail = bails.clone().find(|bail| counts.stub(kind, **bail) == to);
-            let expected = match bail {
-                Some(bail) => Some(bail.name()),
-                None if to == counts.of_three(kind) => Some("watched, observed, sigio"),
-                None if to == counts.of_memory(kind) => Some("device_memory, memory_changed"),
-                None => None,
-            };
-            let listed = name.split_once(": ").map(|(_, reasons)| reasons);
-            assert_eq!(listed, expected, "{form:?}: {kind:?}: {name}");
+        let made = image(kind, &facts_of(form), &instance(), &target(), PATH_BASE).expect("a path");
+        let mut code = reachable(&made.bytes, PATH_BASE, &[made.code.entry]);
+        code.retain(|at, _| *at < PATH_BASE + layout::PATH_SLOT as u64);
+        let exits = kind.exits().all();
+        let mut met = BTreeSet::new();
+        let mut names = list.iter();
+        for branch in code.values() {
+            let to = exit_at(&code, branch.near_branch_target());
+            met.extend(to);
+            if branch.flow_control() == FlowControl::ConditionalBranch {
+                let name = names.next().expect("a branch that is not listed");
+                let listed = name.split_once(": ").map(|(_, reason)| reason);
+                let leads = to.map(|number| exits[number].reason.name());
+                assert_eq!(listed, leads, "{form:?}: {kind:?}: {name}");
+            }
         }
+        assert_eq!(names.next(), None);
+        assert!(met.into_iter().eq(0..exits.len()), "{form:?}: {kind:?}");
     }
 }
 
@@ -334,8 +318,8 @@ fn every_branch_goes_both_ways() {
 fn every_branch_goes_both_ways_on(form: Form) {
     observe(Some(note));
     pipes::random_calls(form, 2000);
-    pipes::each_obstacle_gives_the_call_back(form);
-    pipes::a_fault_at_each_copy_gives_the_call_back(form);
+    pipes::each_obstacle_bails_out(form);
+    pipes::a_fault_at_each_copy_bails_out(form);
     pipes::slow_copies_are_short(form);
     pipes::what_comes_late_is_left_to_the_tail(form);
     pipes::waiters_at_a_failed_guard_are_woken(form);

@@ -7,10 +7,8 @@ use synthjit_engine::specs::{layout, Reason};
 use synthjit_engine::target::Target;
 use synthjit_engine::template::{self, Instance, PathKind};
 
-use crate::disasm::reachable;
 use crate::facts::{
-    facts, facts_of, instance, target, target_with, Form, BUDGET, COUNTERS, COUNTS, PATH_BASE,
-    SWITCHES, VECTOR_BASE,
+    facts, facts_of, instance, target, target_with, Form, BUDGET, PATH_BASE, SWITCHES, VECTOR_BASE,
 };
 use crate::lawful;
 
@@ -25,33 +23,26 @@ fn instances() -> impl Strategy<Value = Instance> {
         any::<u64>(),
         any::<u64>(),
         any::<u32>(),
-        any::<bool>(),
     );
-    numbers.prop_map(
-        |(fd, task, kernel_stack, files, file_mode, report_bails)| Instance {
-            // A descriptor's place in the table must be within an offset's reach.
-            fd: fd >> 4,
-            task,
-            kernel_stack,
-            files,
-            file_mode,
-            counts: COUNTS,
-            report_bails,
-            bails: None,
-            memory: instance().memory,
-        },
-    )
+    numbers.prop_map(|(fd, task, kernel_stack, files, file_mode)| Instance {
+        // A descriptor's place in the table must be within an offset's reach.
+        fd: fd >> 4,
+        task,
+        kernel_stack,
+        files,
+        file_mode,
+        ..instance()
+    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn paths_are_lawful(form in select(Form::ALL.to_vec()), target in machines(), instance in instances(), counting: bool, slot in 0..layout::PATH_SLOTS as u64) {
+    fn paths_are_lawful(form in select(Form::ALL.to_vec()), target in machines(), instance in instances(), slot in 0..layout::PATH_SLOTS as u64) {
         let base = PATH_BASE + slot * layout::PATH_SLOT as u64;
         for kind in PathKind::ALL {
-            let counters = counting.then_some(COUNTERS);
-            let image = lawful::image(kind, &facts_of(form), &instance, counters, &target, base).expect("a path");
+            let image = lawful::image(kind, &facts_of(form), &instance, &target, base).expect("a path");
             lawful::path(&image, base, &target);
         }
     }
@@ -68,47 +59,6 @@ proptest! {
             }
             Err(reason) => prop_assert!(reason == Reason::TooManyDescriptors && fds.len() > 4, "{}", reason.text()),
         }
-    }
-}
-
-/// A path that counts why it gives calls back has the instructions, at the places, of one that does not: it is as long and as
-/// fast as long as its guards hold.
-#[test]
-fn counting_changes_where_guards_lead_and_nothing_else() {
-    let target = target();
-    for (form, kind) in Form::ALL
-        .into_iter()
-        .flat_map(|f| PathKind::ALL.map(|k| (f, k)))
-    {
-        let facts = facts_of(form);
-        let [plain, counting] = [None, Some(COUNTERS)].map(|counters| {
-            lawful::image(kind, &facts, &instance(), counters, &target, PATH_BASE).expect("a path")
-        });
-        assert_eq!(plain.code, counting.code);
-        let mut exits = vec![plain.code.entry];
-        let give_back = plain.code.exits;
-        exits.extend([give_back.bail, give_back.bail_locked]);
-        exits.extend([give_back.changed, give_back.memory, give_back.fault]);
-        let of_path =
-            |image: &lawful::Image| reachable(&image.bytes[..layout::PATH_SLOT], PATH_BASE, &exits);
-        let (plain, counting) = (of_path(&plain), of_path(&counting));
-        let mut guards = 0;
-        for (a, b) in plain.values().zip(counting.values()) {
-            let same = (a.ip(), a.code(), a.len()) == (b.ip(), b.code(), b.len());
-            let (to, stub) = (a.near_branch_target(), b.near_branch_target());
-            if same && a != b {
-                // To a stub now, to an exit before.
-                assert!(
-                    exits[1..].contains(&to) && stub >= PATH_BASE + layout::PATH_SLOT as u64,
-                    "{a:?}"
-                );
-                guards += 1;
-            } else {
-                assert_eq!(a, b);
-            }
-        }
-        assert_eq!(plain.len(), counting.len());
-        assert!(guards >= 18, "{kind:?}: {guards} guards");
     }
 }
 

@@ -1,10 +1,10 @@
 //! Facts about kernels that do not exist but might: offsets as on a stock 7.3 or 7.2, addresses in the ranges where a kernel
 //! has them.
 
-use synthjit_engine::specs::{Bail, Facts};
+use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::target::Target;
-use synthjit_engine::template::memory::Memory;
-use synthjit_engine::template::{Counts, Instance};
+use synthjit_engine::template::exits::Entries;
+use synthjit_engine::template::{Instance, PathData};
 
 /// Address at which a path slot of the examples lies.
 pub const PATH_BASE: u64 = 0xffff_ffff_c040_0000;
@@ -146,6 +146,7 @@ pub fn target() -> Target {
         tail_thunk: 0xffff_ffff_c03f_0000,
         miss_thunk: 0xffff_ffff_c03f_0100,
         bail_thunk: 0xffff_ffff_c03f_0200,
+        bailouts_traced: 0xffff_ffff_c03f_0300,
         verw_sel: 0xffff_ffff_8200_0f00,
         ..Target::default()
     }
@@ -171,36 +172,26 @@ pub fn instance() -> Instance {
         kernel_stack: 0xffff_c900_0012_ff58,
         files: 0xffff_8881_0300_0000,
         file_mode: 0x0c26_0002,
-        counts: COUNTS,
-        report_bails: false,
-        bails: None,
-        memory: Memory {
-            changes: CHANGES,
-            noted: MEMORY,
-        },
+        data: DATA,
+        memory_changes: CHANGES,
+        exit: EXITS,
     }
 }
 
 /// What an address in the examples is called.
 pub fn symbol(address: u64) -> Option<&'static str> {
     let (facts, target, instance) = (facts(), target(), instance());
-    let counter = address.wrapping_sub(COUNTERS);
-    if let Some(bail) = Bail::ALL.get((counter / 8) as usize) {
-        return (counter % 8 == 0).then(|| bail.name());
-    }
     let of_machine = Target::NAMES.iter().enumerate();
     let of_machine = of_machine
         .filter(|(at, _)| !Target::SWITCHES.contains(at) && target.get(*at) != 0)
         .map(|(at, name)| (target.get(at), *name));
     let others = [
         (CHANGES, "mm_lock_seq"),
-        (MEMORY, "memory.seen"),
-        (MEMORY + 4, "memory.unsuited"),
-        (MEMORY + 8, "memory.left"),
-        (COUNTS.hits(), "hits"),
-        (COUNTS.budget(), "budget"),
-        (COUNTS.budget() + 3, "budget+3"),
-        (COUNTS.faults(), "faults"),
+        (DATA.at(PathData::MEMORY_SEEN), "memory_seen"),
+        (DATA.at(PathData::MEMORY_SEEN) + 4, "memory_seen+4"),
+        (DATA.at(PathData::HITS), "hits"),
+        (EXITS.entered, "entered"),
+        (EXITS.held, "held"),
         (BUDGET, "budget"),
         (instance.task, "task"),
         (instance.kernel_stack, "kernel_stack"),
@@ -216,17 +207,20 @@ pub fn symbol(address: u64) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// Where the examples count why calls are given back.
-pub const COUNTERS: u64 = 0xffff_ffff_c044_1000;
-
 /// Where the examples have the number of changes of the address space.
 const CHANGES: u64 = 0xffff_8881_0400_0168;
 
-/// Where the examples have what was seen of the process's memory.
-pub const MEMORY: u64 = 0xffff_ffff_c044_00c0;
-
-/// Where the examples' paths count.
-pub const COUNTS: Counts = Counts(0xffff_ffff_c044_0040);
-
 /// Where the examples' vectors count down what is in vain.
 pub const BUDGET: u64 = 0xffff_ffff_c044_0080;
+
+/// The data of the examples' paths.
+pub const DATA: PathData = PathData(0xffff_ffff_c044_0100);
+
+/// Where the exit routine of the examples' paths begins: behind their slot.
+pub const EXIT: u64 = PATH_BASE + layout::PATH_SLOT as u64;
+
+/// Where it might be entered.
+pub const EXITS: Entries = Entries {
+    entered: EXIT,
+    held: EXIT + 100,
+};

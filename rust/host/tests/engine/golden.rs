@@ -10,13 +10,13 @@ use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter, SymbolResolv
 use synthjit_engine::dispatch::{self, Entry, VectorPlan};
 use synthjit_engine::specs::layout;
 use synthjit_engine::target::Target;
-use synthjit_engine::template::{self, Instance, PathKind};
+use synthjit_engine::template::{self, exits, Instance, PathKind};
+use synthjit_engine::x86::masm::Profile;
 
 use crate::disasm::{reachable, rest_is_poison};
 use crate::facts::{
-    facts, facts_of, instance, symbol, target, Form, BUDGET, COUNTERS, PATH_BASE, VECTOR_BASE,
+    facts, facts_of, instance, symbol, target, Form, BUDGET, EXIT, PATH_BASE, VECTOR_BASE,
 };
-use crate::lawful::image;
 
 /// Names of places in one slot, and of everything elsewhere.
 struct Names(BTreeMap<u64, String>);
@@ -58,18 +58,18 @@ fn straight(code: &BTreeMap<u64, Instruction>, entry: u64) -> usize {
     count
 }
 
-/// A slot and what it depends on: constants before `code_from`, and everything that can be reached from `entry`.
+/// A slot and what it depends on: constants before `code_from`, and everything that can be reached from `entries`.
 struct Slot {
     head: String,
     bytes: Vec<u8>,
     base: u64,
     code_from: usize,
-    entry: u64,
+    entries: Vec<u64>,
 }
 
 impl Slot {
     fn code(&self) -> BTreeMap<u64, Instruction> {
-        reachable(&self.bytes, self.base, &[self.entry])
+        reachable(&self.bytes, self.base, &self.entries)
     }
 
     /// As in the golden files.
@@ -79,7 +79,7 @@ impl Slot {
             rest_is_poison(&self.bytes, self.base, self.code_from, &code),
             "something lies between the code"
         );
-        text(&self.head, &code, self.base, self.code_from, self.entry)
+        text(&self.head, &code, self.base, self.code_from, &self.entries)
     }
 }
 
@@ -105,9 +105,10 @@ fn text(
     code: &BTreeMap<u64, Instruction>,
     base: u64,
     code_from: usize,
-    entry: u64,
+    entries: &[u64],
 ) -> String {
-    let mut names = BTreeMap::from([(entry, "entry".to_owned())]);
+    let mut names = BTreeMap::from([(entries[0], "entry".to_owned())]);
+    names.extend(entries[1..].iter().map(|at| (*at, "held".to_owned())));
     let targets = code
         .values()
         .map(Instruction::near_branch_target)
@@ -127,7 +128,7 @@ fn text(
     let mut out = format!(
         "{facts}; {} instructions, {} straight on from the entry; bytes up to {len}\n",
         code.len(),
-        straight(code, entry)
+        straight(code, entries[0])
     );
     let mut formatter = IntelFormatter::with_options(Some(Box::new(Names(names.clone()))), None);
     formatter.options_mut().set_hex_prefix("0x");
@@ -235,32 +236,31 @@ fn path(kind: PathKind, form: Form, target: &Target, instance: &Instance) -> Slo
         bytes: out.to_vec(),
         base: PATH_BASE,
         code_from: 16,
-        entry: code.entry,
+        entries: vec![code.entry],
     }
 }
 
-/// A path that counts why it gives calls back, and its stubs.
-fn counting(kind: PathKind, target: &Target) -> Slot {
-    let image = image(
-        kind,
-        &facts(),
-        &instance(),
-        Some(COUNTERS),
-        target,
-        PATH_BASE,
-    );
-    let image = image.expect("a path");
+/// The exit routine of a kind.
+fn routine(kind: PathKind, target: &Target) -> Slot {
+    let mut out = [0; layout::EXIT_ROUTINE];
+    let made = exits::emit_routine(Profile::Kernel, kind, &facts(), target, EXIT, &mut out)
+        .expect("a routine");
+    let exits: Vec<_> = kind
+        .exits_on(target)
+        .iter()
+        .zip(0..)
+        .map(|(exit, number)| format!("; {number} {}: {:?}\n", exit.reason.name(), exit.undo))
+        .collect();
     Slot {
         head: format!(
-            "; {kind:?} for descriptor {}, counting bail-outs by stubs at {}\n{}",
-            instance().fd,
-            layout::PATH_SLOT,
-            describe(target)
+            "; exits of {kind:?}\n{}{}",
+            describe(target),
+            exits.concat()
         ),
-        bytes: image.bytes,
-        base: PATH_BASE,
-        code_from: 16,
-        entry: image.code.entry,
+        bytes: out.to_vec(),
+        base: EXIT,
+        code_from: 0,
+        entries: vec![made.entries.entered, made.entries.held],
     }
 }
 
@@ -273,7 +273,7 @@ fn vector(name: &str, target: &Target, plan: &VectorPlan<'_>) -> Slot {
         bytes: out.to_vec(),
         base: VECTOR_BASE,
         code_from: 0,
-        entry: VECTOR_BASE,
+        entries: vec![VECTOR_BASE],
     }
 }
 
@@ -334,14 +334,8 @@ fn cases() -> [(&'static str, Slot); 12] {
             "pipe_read_other_cpu.txt",
             path(PathKind::PipeRead, Form::Pool, &other, &instance()),
         ),
-        (
-            "pipe_write_counting.txt",
-            counting(PathKind::PipeWrite, &plain),
-        ),
-        (
-            "pipe_read_counting.txt",
-            counting(PathKind::PipeRead, &plain),
-        ),
+        ("pipe_write_exits.txt", routine(PathKind::PipeWrite, &plain)),
+        ("pipe_read_exits.txt", routine(PathKind::PipeRead, &plain)),
         (
             "vector_new.txt",
             vector(

@@ -3,25 +3,24 @@
 use std::collections::BTreeMap;
 
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
-use synthjit_engine::specs::{layout, Bail, Facts, Reason};
+use synthjit_engine::specs::{layout, Facts, Reason};
 use synthjit_engine::target::Target;
-use synthjit_engine::template::bails::{self, BailCounts};
-use synthjit_engine::template::{self, Counts, Instance, PathCode, PathKind};
+use synthjit_engine::template::{self, exits, Instance, PathCode, PathData, PathKind};
+use synthjit_engine::x86::masm::Profile;
 
 use crate::disasm::{reachable, rest_is_poison};
-use crate::facts::MEMORY;
 
 /// A path as it lies in memory.
 pub struct Image {
-    /// Its slot, and behind it that of its stubs if it counts.
+    /// Its slot, and behind it the exit routine of its kind.
     pub bytes: Vec<u8>,
     pub code: PathCode,
-    /// Where it counts, and the length of the stubs.
-    stubs: Option<(BailCounts, usize)>,
-    counts: Counts,
+    /// Length of the routine.
+    routine: usize,
+    data: PathData,
 }
 
-/// Makes the path of `kind` for a slot at `base`. If there are `counters`, it counts there why it gives calls back.
+/// Makes the path of `kind` for a slot at `base`, and its exit routine for behind it.
 ///
 /// # Errors
 ///
@@ -30,42 +29,25 @@ pub fn image(
     kind: PathKind,
     facts: &Facts,
     instance: &Instance,
-    counters: Option<u64>,
     target: &Target,
     base: u64,
 ) -> Result<Image, Reason> {
-    let counts = counters.map(|counters| BailCounts {
-        stubs: base.wrapping_add(layout::PATH_SLOT as u64),
-        counters,
-    });
+    let behind = base.wrapping_add(layout::PATH_SLOT as u64);
+    let mut routine = [0; layout::EXIT_ROUTINE];
+    let exit = exits::emit_routine(Profile::Kernel, kind, facts, target, behind, &mut routine)?;
     let instance = Instance {
-        bails: counts,
+        exit: exit.entries,
         ..*instance
     };
     let mut path = [0; layout::PATH_SLOT];
     let code = template::emit(kind, facts, &instance, target, base, &mut path)?;
     let mut bytes = path.to_vec();
-    let stubs = match counts {
-        None => None,
-        Some(counts) => {
-            let mut out = [0; layout::STUB_SLOT];
-            let len = bails::emit(
-                kind,
-                facts,
-                (&counts, instance.memory),
-                target,
-                &code,
-                &mut out,
-            )?;
-            bytes.extend(out);
-            Some((counts, len))
-        }
-    };
+    bytes.extend(routine);
     Ok(Image {
         bytes,
         code,
-        stubs,
-        counts: instance.counts,
+        routine: exit.len,
+        data: instance.data,
     })
 }
 
@@ -76,8 +58,7 @@ fn instructions(
     len: usize,
     target: &Target,
     paths: &[u64],
-    counts: &[u64],
-    counters: Option<u64>,
+    data: &[u64],
 ) {
     let inside = base..base + len as u64;
     for (at, instruction) in all {
@@ -106,20 +87,9 @@ fn instructions(
         assert_ne!(instruction.mnemonic(), Mnemonic::Ret);
         if instruction.is_ip_rel_memory_operand() {
             let to = instruction.ip_rel_memory_address();
-            let known = [
-                target.verw_sel,
-                base,
-                base + 8,
-                MEMORY,
-                MEMORY + 4,
-                MEMORY + 8,
-            ];
-            let counter = counters.is_some_and(|first| {
-                let offset = to.wrapping_sub(first);
-                offset % 8 == 0 && offset / 8 < Bail::ALL.len() as u64
-            });
+            let known = [target.verw_sel, target.bailouts_traced, base, base + 8];
             assert!(
-                known.contains(&to) || counts.contains(&to) || counter,
+                known.contains(&to) || data.contains(&to),
                 "{at:#x} refers to {to:#x}"
             );
         }
@@ -134,12 +104,10 @@ fn instructions(
 pub fn path(image: &Image, base: u64, target: &Target) {
     let (out, code) = (&image.bytes[..], &image.code);
     let all = reachable(out, base, &[code.entry]);
-    let counters = image.stubs.map(|(counts, _)| counts.counters);
-    let (hits, budget) = (image.counts.hits(), image.counts.budget());
-    // The highest byte of the budget is marked.
-    let counts = [hits, budget, budget + 3, image.counts.faults()];
-    instructions(&all, base, out.len(), target, &[], &counts, counters);
-    // Each stub is used, then: what no guard leads to would be a rest.
+    let seen = image.data.at(PathData::MEMORY_SEEN);
+    let data = [image.data.0, seen, seen + 4];
+    instructions(&all, base, out.len(), target, &[], &data);
+    // Each pad is used, then: what no guard leads to would be a rest.
     assert!(rest_is_poison(out, base, 16, &all));
     let trap = u64::from(out[code.len - 1] == 0xcc);
     let end = base + layout::PATH_SLOT as u64;
@@ -149,7 +117,7 @@ pub fn path(image: &Image, base: u64, target: &Target) {
     );
     assert_eq!(
         all.range(end..).map(|(_, i)| i.next_ip()).max(),
-        image.stubs.map(|(_, len)| end + len as u64)
+        Some(end + image.routine as u64)
     );
     let copies = all.iter().filter(|(_, i)| i.mnemonic() == Mnemonic::Movsb);
     let copies: Vec<u64> = copies.map(|(at, _)| at - base).collect();
@@ -182,7 +150,7 @@ pub fn path(image: &Image, base: u64, target: &Target) {
 /// If it is not lawful.
 pub fn vector(out: &[u8], base: u64, len: usize, target: &Target, budget: u64, targets: &[u64]) {
     let all = reachable(out, base, &[base]);
-    instructions(&all, base, out.len(), target, targets, &[budget], None);
+    instructions(&all, base, out.len(), target, targets, &[budget]);
     assert!(rest_is_poison(out, base, 0, &all));
     assert_eq!(
         all.values().map(Instruction::next_ip).max(),

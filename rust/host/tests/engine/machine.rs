@@ -123,6 +123,7 @@ global_asm!(
     "synthjit_test_keep rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15",
     "mov rbp, rsp",
     "and rsp, -16",
+    "mov rsi, rax",
     "call {on_bail}",
     "mov rsp, rbp",
     "synthjit_test_give r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax",
@@ -190,7 +191,7 @@ unsafe extern "C" {
 
 static TAILS: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 static MISSES: AtomicU64 = AtomicU64::new(0);
-static REPORTED: AtomicU64 = AtomicU64::new(0);
+static REPORTED: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 static MUTEX_OFFSET: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
 static STEPS: AtomicU64 = AtomicU64::new(0);
@@ -231,17 +232,20 @@ extern "C" fn on_miss() {
     MISSES.fetch_add(1, SeqCst);
 }
 
-extern "C" fn on_bail() {
-    REPORTED.fetch_add(1, SeqCst);
+extern "C" fn on_bail(data: u64, exit: u64) {
+    REPORTED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push((data, exit));
 }
 
-/// Slots for paths, then for vectors, then for stubs.
+/// Slots for paths, then for vectors, then for exit routines.
 pub const PATHS: usize = 8;
 const VECTORS: usize = 8;
-const STUBS: usize = 2;
+const ROUTINES: usize = layout::EXIT_ROUTINES;
 const VECTORS_AT: usize = PATHS * layout::PATH_SLOT;
-const STUBS_AT: usize = VECTORS_AT + VECTORS * layout::VECTOR_SLOT;
-const CODE_BYTES: usize = (STUBS_AT + STUBS * layout::STUB_SLOT).next_multiple_of(4096);
+const ROUTINES_AT: usize = VECTORS_AT + VECTORS * layout::VECTOR_SLOT;
+const CODE_BYTES: usize = (ROUTINES_AT + ROUTINES * layout::EXIT_ROUTINE).next_multiple_of(4096);
 
 /// A slot of code memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,8 +254,8 @@ pub enum Slot {
     Path(usize),
     /// For a vector, by its number.
     Vector(usize),
-    /// For a path's stubs, by its number.
-    Stubs(usize),
+    /// For the exit routine of a kind of path, by its number.
+    Exits(usize),
 }
 
 /// The slot that `address` is in, and where it begins.
@@ -261,13 +265,16 @@ pub fn slot_of(address: u64) -> Option<(Slot, u64)> {
     let (slot, from) = if offset < VECTORS_AT {
         let number = offset / layout::PATH_SLOT;
         (Slot::Path(number), number * layout::PATH_SLOT)
-    } else if offset < STUBS_AT {
+    } else if offset < ROUTINES_AT {
         let number = (offset - VECTORS_AT) / layout::VECTOR_SLOT;
         let from = VECTORS_AT + number * layout::VECTOR_SLOT;
         (Slot::Vector(number), from)
     } else {
-        let number = (offset - STUBS_AT) / layout::STUB_SLOT;
-        (Slot::Stubs(number), STUBS_AT + number * layout::STUB_SLOT)
+        let number = (offset - ROUTINES_AT) / layout::EXIT_ROUTINE;
+        (
+            Slot::Exits(number),
+            ROUTINES_AT + number * layout::EXIT_ROUTINE,
+        )
     };
     (offset < CODE_BYTES).then_some((slot, code + from as u64))
 }
@@ -277,7 +284,7 @@ pub fn slot_bytes(slot: Slot, base: u64) -> Vec<u8> {
     match slot {
         Slot::Path(_) => bytes(base, layout::PATH_SLOT),
         Slot::Vector(_) => bytes(base, layout::VECTOR_SLOT),
-        Slot::Stubs(_) => bytes(base, layout::STUB_SLOT),
+        Slot::Exits(_) => bytes(base, layout::EXIT_ROUTINE),
     }
 }
 
@@ -299,8 +306,8 @@ pub struct Outcome {
     pub tails: Vec<(u64, u64)>,
     /// Calls of the miss handler.
     pub misses: u64,
-    /// Calls of the bail thunk.
-    pub reported: u64,
+    /// What the bail thunk was called with: address of the path's data and number of the exit.
+    pub reported: Vec<(u64, u64)>,
     /// Faults at copies.
     pub faults: u64,
 }
@@ -356,9 +363,9 @@ impl Machine {
         self.code + (VECTORS_AT + index * layout::VECTOR_SLOT) as u64
     }
 
-    pub fn stub_slot(&self, index: usize) -> u64 {
-        assert!(index < STUBS);
-        self.code + (STUBS_AT + index * layout::STUB_SLOT) as u64
+    pub fn exit_routine(&self, index: usize) -> u64 {
+        assert!(index < ROUTINES);
+        self.code + (ROUTINES_AT + index * layout::EXIT_ROUTINE) as u64
     }
 
     pub fn stock_entry(&self) -> u64 {
@@ -409,7 +416,10 @@ impl Machine {
         WAY_LEN.store(0, SeqCst);
         FAULTS.store(0, SeqCst);
         MISSES.store(0, SeqCst);
-        REPORTED.store(0, SeqCst);
+        REPORTED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         TAILS.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // SAFETY: this test holds the machine, and the code at `target` is code that ends at one of the two places.
         let (left, regs) = unsafe {
@@ -430,7 +440,7 @@ impl Machine {
             steps: if count { STEPS.load(SeqCst) } else { 0 },
             tails: std::mem::take(&mut TAILS.lock().unwrap_or_else(PoisonError::into_inner)),
             misses: MISSES.load(SeqCst),
-            reported: REPORTED.load(SeqCst),
+            reported: std::mem::take(&mut REPORTED.lock().unwrap_or_else(PoisonError::into_inner)),
             faults: FAULTS.load(SeqCst),
         }
     }

@@ -131,7 +131,7 @@ pub struct Around {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     pub seen: Seen,
-    /// So many long calls are given back until one asks for a look.
+    /// So many long calls bail out until one asks for a look.
     pub left: u32,
 }
 
@@ -207,8 +207,8 @@ impl Around {
 /// What a path must do with a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Must {
-    /// Nothing: give it back.
-    GiveBack,
+    /// Nothing: bail out.
+    BailOut,
     /// All: the pipe afterwards and the result. For `read` also what the user got.
     Do {
         pipe: Pipe,
@@ -235,13 +235,13 @@ pub fn write(pipe: &Pipe, around: &Around, count: u64, data: &[u8], limits: Limi
         || around.minds_memory(pipe, true, count, limits)
         || data.len() < len
     {
-        return Must::GiveBack;
+        return Must::BailOut;
     }
     let mut after = pipe.clone();
     match after.buffers.last_mut() {
         None => {
             let Some(page) = after.spare.take() else {
-                return Must::GiveBack;
+                return Must::BailOut;
             };
             after.pages[page].bytes[..len].copy_from_slice(&data[..len]);
             after.buffers.push(Buffer {
@@ -255,7 +255,7 @@ pub fn write(pipe: &Pipe, around: &Around, count: u64, data: &[u8], limits: Limi
         Some(last) => {
             let end = (last.offset + last.len) as usize;
             if !last.anon || last.flags & CAN_MERGE == 0 || end + len > PAGE {
-                return Must::GiveBack;
+                return Must::BailOut;
             }
             after.pages[last.page].bytes[end..end + len].copy_from_slice(&data[..len]);
             last.len += count as u32;
@@ -276,13 +276,13 @@ pub fn read(pipe: &Pipe, around: &Around, count: u64, room: usize, limits: Limit
         || !(1..=limits.count).contains(&count)
         || around.minds_memory(pipe, false, count, limits)
     {
-        return Must::GiveBack;
+        return Must::BailOut;
     }
     let Some(first) = pipe.buffers.first() else {
-        return Must::GiveBack;
+        return Must::BailOut;
     };
     if !first.anon || first.flags & (PACKET | WHOLE) != 0 || first.len == 0 {
-        return Must::GiveBack;
+        return Must::BailOut;
     }
     let len = count.min(u64::from(first.len)) as usize;
     let all = len == first.len as usize;
@@ -293,7 +293,7 @@ pub fn read(pipe: &Pipe, around: &Around, count: u64, room: usize, limits: Limit
         || more_behind
         || all && (full || pipe.pages[page].references != 1 || !pipe.spare.has_room())
     {
-        return Must::GiveBack;
+        return Must::BailOut;
     }
     let start = first.offset as usize;
     let data = pipe.pages[page].bytes[start..start + len].to_vec();

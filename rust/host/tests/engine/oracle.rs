@@ -1,8 +1,8 @@
 //! One call on one pipe: set up, made by the path, compared with the model.
 
-use synthjit_engine::specs::{layout, Bail, Facts};
+use synthjit_engine::specs::{layout, Facts};
 use synthjit_engine::target::Target;
-use synthjit_engine::template::{Instance, PathKind};
+use synthjit_engine::template::{PathData, PathKind};
 
 use crate::facts::Form;
 use crate::machine::{bytes, load64, store};
@@ -75,18 +75,20 @@ pub fn check(
     around: &Around,
     call: &Call,
 ) -> Result<(), String> {
-    check_as(&world.instance(), world, target, pipe, around, call)
+    check_as(false, world, target, pipe, around, call)
 }
 
-/// [`check`] with a path for this instance.
+/// [`check`] while bail-outs are traced, or not.
 pub fn check_as(
-    instance: &Instance,
+    traced: bool,
     world: &World,
     target: &Target,
     pipe: &Pipe,
     around: &Around,
     call: &Call,
 ) -> Result<(), String> {
+    let instance = world.instance();
+    world.trace_bailouts(traced);
     let end = world.user + USER as u64;
     let facts = match call.place {
         Place::AtLimit { below, .. } => Facts {
@@ -117,7 +119,7 @@ pub fn check_as(
     };
     let writes = call.kind == PathKind::PipeWrite;
     let must = if !access_ok(address, call.count, facts.user_ptr_max) {
-        Must::GiveBack
+        Must::BailOut
     } else if writes {
         model::write(pipe, around, call.count, &user[USER - room..], limits)
     } else {
@@ -126,10 +128,10 @@ pub fn check_as(
 
     let (bailouts, hits, accounts) = (
         world.bailouts(),
-        load64(world.counts().hits()),
+        load64(world.data(PathData::HITS)),
         world.accounts(),
     );
-    let counted = world.counted();
+    let taken = world.taken(call.kind);
     let ran = world.call(
         code.entry,
         call.kind,
@@ -138,9 +140,10 @@ pub fn check_as(
         false,
         None,
     );
-    let hits = load64(world.counts().hits()) - hits;
-    let counted: Vec<Bail> = (Bail::ALL.iter().zip(counted).zip(world.counted()))
-        .flat_map(|((bail, before), now)| std::iter::repeat_n(*bail, (now - before) as usize))
+    let hits = load64(world.data(PathData::HITS)) - hits;
+    let taken: Vec<u64> = (0u64..)
+        .zip(taken.into_iter().zip(world.taken(call.kind)))
+        .flat_map(|(number, (before, now))| std::iter::repeat_n(number, (now - before) as usize))
         .collect();
     let same = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
     same("faults stay disabled", world.faults_enabled())?;
@@ -159,25 +162,21 @@ pub fn check_as(
     let now = world.pipe_now(pipe);
     let mut expected_user = user.clone();
     match must {
-        Must::GiveBack => {
+        Must::BailOut => {
             ran.untouched()?;
             same(
-                "not counted as given back",
+                "not counted as bailed out",
                 world.bailouts() == bailouts + 1,
             )?;
-            same(
-                "whether it was reported",
-                ran.outcome.reported == u64::from(instance.report_bails),
-            )?;
             same("counted as hit", hits == 0)?;
-            match counted[..] {
-                [] => same("no reason counted", instance.bails.is_none())?,
-                [one] => {
-                    let known = call.kind.spec().bails.contains(&one);
-                    same("a reason that the spec does not have", known)?;
-                }
-                _ => return Err(format!("several reasons: {counted:?}")),
-            }
+            let &[number] = &taken[..] else {
+                return Err(format!("exits taken: {taken:?}"));
+            };
+            let reports = match traced {
+                true => vec![(instance.data.0, number)],
+                false => vec![],
+            };
+            same("what was reported", ran.outcome.reported == reports)?;
             // A copy that faulted has written to memory that holds nothing yet: behind the data, or in a spare page.
             let mut now = now;
             if ran.outcome.faults > 0 && writes {
@@ -194,10 +193,10 @@ pub fn check_as(
             data,
         } => {
             ran.returned(result)?;
-            same("counted as given back", world.bailouts() == bailouts)?;
-            same("reported as given back", ran.outcome.reported == 0)?;
+            same("counted as bailed out", world.bailouts() == bailouts)?;
+            same("reported as bailed out", ran.outcome.reported.is_empty())?;
             same("not counted as hit", hits == 1)?;
-            same("a reason to give it back", counted.is_empty())?;
+            same("an exit that was taken", taken.is_empty())?;
             if now != after {
                 return Err(format!("pipe {now:?}\ninstead of {after:?}"));
             }

@@ -5,7 +5,7 @@ use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 use synthjit_engine::specs::{layout, Bail};
 use synthjit_engine::target::Target;
-use synthjit_engine::template::{tail, Instance, PathKind};
+use synthjit_engine::template::{tail, PathData, PathKind};
 use synthjit_engine::worth;
 
 use crate::facts::Form;
@@ -15,14 +15,6 @@ use crate::model::{
 };
 use crate::oracle::{changed, check, check_as, pipe, Call, Place};
 use crate::world::{World, FD, PAGES, USER};
-
-/// A path that reports what it gives back.
-fn reporting(world: &World) -> Instance {
-    Instance {
-        report_bails: true,
-        ..world.instance()
-    }
-}
 
 fn buffers() -> impl Strategy<Value = Vec<Buffer>> {
     let buffer = (
@@ -187,9 +179,9 @@ macro_rules! for_each_form {
 
 for_each_form! {
     paths_agree_with_the_model
-    each_obstacle_gives_the_call_back
+    each_obstacle_bails_out
     spare_pages_suit
-    a_fault_at_each_copy_gives_the_call_back
+    a_fault_at_each_copy_bails_out
     slow_copies_are_short
     short_copies_take_any_memory
     what_comes_late_is_left_to_the_tail
@@ -207,10 +199,9 @@ pub fn random_calls(form: Form, cases: u32) {
     let config = crate::random::config(cases);
     let mut done = [0u32; 2];
     let seen = std::cell::RefCell::new(&mut done);
-    proptest!(config, |(pipe in pipes(form), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9), counting: bool)| {
+    proptest!(config, |(pipe in pipes(form), around in arounds(), call in calls(), erms in prop::bool::weighted(0.9), traced: bool)| {
         let target = Target { erms, ..world.target };
-        let instance = if counting { world.counting(call.kind) } else { world.instance() };
-        check_as(&instance, &world, &target, &pipe, &around, &call).map_err(TestCaseError::fail)?;
+        check_as(traced, &world, &target, &pipe, &around, &call).map_err(TestCaseError::fail)?;
         if changed(&world, &pipe) {
             seen.borrow_mut()[usize::from(call.kind == PathKind::PipeWrite)] += 1;
         }
@@ -221,8 +212,8 @@ pub fn random_calls(form: Form, cases: u32) {
     );
 }
 
-/// Each single obstacle turns a call that is done into one that is given back.
-pub fn each_obstacle_gives_the_call_back(form: Form) {
+/// Each single obstacle turns a call that is done into one that is bailed out.
+pub fn each_obstacle_bails_out(form: Form) {
     type Change = fn(&mut Pipe, &mut Around, &mut Call);
     let obstacles: &[(&str, Bail, &[PathKind], Change)] = &[
         ("exit work", Bail::ExitWork, &PathKind::ALL, |_, a, _| {
@@ -447,15 +438,7 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
     };
     for kind in PathKind::ALL {
         let (pipe, around, call) = base(kind);
-        check_as(
-            &reporting(&world),
-            &world,
-            &world.target,
-            &pipe,
-            &around,
-            &call,
-        )
-        .expect("nothing to report");
+        check_as(true, &world, &world.target, &pipe, &around, &call).expect("nothing to report");
         check(&world, &world.target, &pipe, &around, &call).expect("nothing in the way");
         assert!(changed(&world, &pipe), "{kind:?} was not done");
         let call = Call {
@@ -470,14 +453,20 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
         for kind in *kinds {
             let (mut pipe, mut around, mut call) = base(*kind);
             change(&mut pipe, &mut around, &mut call);
-            for instance in [world.instance(), reporting(&world), world.counting(*kind)] {
-                let counted = world.counted();
-                check_as(&instance, &world, &world.target, &pipe, &around, &call)
+            for traced in [false, true] {
+                let mut expected = world.taken(*kind);
+                check_as(traced, &world, &world.target, &pipe, &around, &call)
                     .unwrap_or_else(|why| panic!("{kind:?}, {name}: {why}"));
-                assert_eq!(world.bailouts(), 1, "{kind:?}, {name}: not given back");
-                let mut expected = counted;
-                expected[*bail as usize] += u64::from(instance.bails.is_some());
-                assert_eq!(world.counted(), expected, "{kind:?}, {name}: {bail:?}");
+                assert_eq!(world.bailouts(), 1, "{kind:?}, {name}: not bailed out");
+                expected[usize::from(kind.exits().number(*bail))] += 1;
+                assert_eq!(world.taken(*kind), expected, "{kind:?}, {name}: {bail:?}");
+            }
+            if *bail != Bail::PageMissing && !matches!(call.place, Place::AtLimit { .. }) {
+                let steps = steps(&world, &pipe, &around, &call);
+                assert!(
+                    steps <= worth::BAILED,
+                    "{kind:?}, {name}: {steps} instructions"
+                );
             }
             met.push((*kind, *bail));
         }
@@ -488,13 +477,13 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
     assert!(changed(&world, &brimful));
     for (name, kind, bail, pipe) in unsuited_spares(form) {
         let (_, around, call) = base(kind);
-        for instance in [world.instance(), world.counting(kind)] {
-            let mut expected = world.counted();
-            expected[bail as usize] += u64::from(instance.bails.is_some());
-            check_as(&instance, &world, &world.target, &pipe, &around, &call)
+        for traced in [false, true] {
+            let mut expected = world.taken(kind);
+            expected[usize::from(kind.exits().number(bail))] += 1;
+            check_as(traced, &world, &world.target, &pipe, &around, &call)
                 .unwrap_or_else(|why| panic!("{name}: {why}"));
             assert!(!changed(&world, &pipe), "{name}");
-            assert_eq!(world.counted(), expected, "{name}");
+            assert_eq!(world.taken(kind), expected, "{name}");
         }
         met.push((kind, bail));
     }
@@ -506,7 +495,28 @@ pub fn each_obstacle_gives_the_call_back(form: Form) {
     }
 }
 
-/// Spare pages with which a call for ten bytes is given back.
+/// Instructions of a call that bails out; what comes before the path in the vector is not among them.
+fn steps(world: &World, pipe: &Pipe, around: &Around, call: &Call) -> u64 {
+    world.trace_bailouts(false);
+    let code = world.install(call.kind, &world.instance());
+    world.set(pipe, around);
+    let address = match call.place {
+        Place::BeforeEnd(room) | Place::AtLimit { room, .. } => world.user + (USER - room) as u64,
+        Place::Kernel(address) => address,
+    };
+    let arguments = [u64::from(FD), address, call.count];
+    let ran = world.call(
+        code.entry,
+        call.kind,
+        arguments,
+        around.user_flags,
+        true,
+        None,
+    );
+    ran.outcome.steps
+}
+
+/// Spare pages with which a call for ten bytes is bailed out.
 fn unsuited_spares(form: Form) -> Vec<(&'static str, PathKind, Bail, Pipe)> {
     use PathKind::{PipeRead, PipeWrite};
     let with = |len, spare| Pipe {
@@ -592,7 +602,7 @@ fn spare_pages_suit(form: Form) {
 }
 
 /// A copy that does not come to its end, in each of the two cases of each path.
-pub fn a_fault_at_each_copy_gives_the_call_back(form: Form) {
+pub fn a_fault_at_each_copy_bails_out(form: Form) {
     let world = World::new(form);
     for (kind, filled) in [
         (PathKind::PipeWrite, 0),
@@ -606,10 +616,10 @@ pub fn a_fault_at_each_copy_gives_the_call_back(form: Form) {
                 count: 10,
                 place,
             };
-            for instance in [world.instance(), reporting(&world), world.counting(kind)] {
-                let mut counted = world.counted();
+            for traced in [false, true] {
+                let mut expected = world.taken(kind);
                 check_as(
-                    &instance,
+                    traced,
                     &world,
                     &world.target,
                     &pipe(form, filled),
@@ -618,14 +628,14 @@ pub fn a_fault_at_each_copy_gives_the_call_back(form: Form) {
                 )
                 .unwrap_or_else(|why| panic!("{call:?}, {filled}: {why}"));
                 assert_eq!(world.bailouts(), 1, "{call:?}, {filled}");
-                counted[Bail::PageMissing as usize] += u64::from(instance.bails.is_some());
-                assert_eq!(world.counted(), counted, "{call:?}, {filled}");
+                expected[usize::from(kind.exits().number(Bail::PageMissing))] += 1;
+                assert_eq!(world.taken(kind), expected, "{call:?}, {filled}");
             }
         }
     }
 }
 
-/// Without fast string copies, counts up to the limit are done and larger ones given back.
+/// Without fast string copies, counts up to the limit are done and larger ones bailed out.
 pub fn slow_copies_are_short(form: Form) {
     let world = World::new(form);
     for (count, done) in [
@@ -762,7 +772,7 @@ pub fn what_comes_late_is_left_to_the_tail(form: Form) {
     }
 }
 
-/// A call that is given back under the mutex, for which somebody waits by then: only the unlock is left to the tail.
+/// A call that is bailed out under the mutex, for which somebody waits by then: only the unlock is left to the tail.
 pub fn waiters_at_a_failed_guard_are_woken(form: Form) {
     let world = World::new(form);
     for kind in PathKind::ALL {
@@ -787,7 +797,7 @@ pub fn waiters_at_a_failed_guard_are_woken(form: Form) {
             true,
             Some(hook),
         );
-        ran.untouched().expect("given back");
+        ran.untouched().expect("bailed out");
         let side = if kind == PathKind::PipeWrite {
             tail::WRITER
         } else {
@@ -805,7 +815,7 @@ pub fn waiters_at_a_failed_guard_are_woken(form: Form) {
     }
 }
 
-/// The call that finds a budget used up is reported after it was given back; faults have one of their own besides.
+/// The call that finds a budget used up is reported after it was bailed out; faults have one of their own besides.
 pub fn a_used_up_budget_is_reported(form: Form) {
     let world = World::new(form);
     for (kind, filled) in [(PathKind::PipeWrite, 0), (PathKind::PipeRead, 10)] {
@@ -813,12 +823,12 @@ pub fn a_used_up_budget_is_reported(form: Form) {
             for (left, misses, no_faults) in [(1, 0, false), (0, 1, false), (1, 0, true)] {
                 let code = world.install(kind, &world.instance());
                 world.set(&pipe(form, filled), &Around::quiet());
-                store32(world.counts().budget(), left);
-                let faults = load32(world.counts().faults());
+                store32(world.data(PathData::BUDGET), left);
+                let faults = load32(world.data(PathData::FAULTS));
                 // A fault that there is no budget for is reported too.
                 let reported = u64::from(fault > 0 && no_faults).max(misses);
                 if no_faults {
-                    store32(world.counts().faults(), 0);
+                    store32(world.data(PathData::FAULTS), 0);
                 }
                 let address = match place {
                     Place::Kernel(_) => u64::MAX,
@@ -835,10 +845,10 @@ pub fn a_used_up_budget_is_reported(form: Form) {
                 ran.untouched()
                     .unwrap_or_else(|why| panic!("{kind:?}: {why}"));
                 assert_eq!(ran.outcome.misses, reported, "{kind:?} {place:?} {left}");
-                let counter = load32(world.counts().budget());
+                let counter = load32(world.data(PathData::BUDGET));
                 assert_eq!(worth::left(counter), left as i32 - 1);
                 if !no_faults {
-                    assert_eq!(faults - load32(world.counts().faults()), fault);
+                    assert_eq!(faults - load32(world.data(PathData::FAULTS)), fault);
                 }
             }
         }

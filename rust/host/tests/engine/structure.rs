@@ -8,8 +8,8 @@ const FILES: &[(&str, &str)] = &[
         include_str!("../../../engine/template/mod.rs"),
     ),
     (
-        "template/bails.rs",
-        include_str!("../../../engine/template/bails.rs"),
+        "template/exits.rs",
+        include_str!("../../../engine/template/exits.rs"),
     ),
     (
         "template/pipe.rs",

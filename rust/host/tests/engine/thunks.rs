@@ -72,7 +72,7 @@ fn thunks() -> [Thunk; 3] {
             arguments: &[(RDI, Value::Entry(RDI)), (RSI, Value::Entry(RSI))],
         },
         Thunk {
-            name: "report",
+            name: "miss",
             entry: synthjit_miss_thunk as *const () as u64,
             function: synthjit_miss as *const () as u64,
             arguments: &[(RDI, Value::Half(RDI)), (RSI, Value::Half(RAX))],
@@ -81,7 +81,7 @@ fn thunks() -> [Thunk; 3] {
             name: "bail",
             entry: synthjit_bail_thunk as *const () as u64,
             function: synthjit_bailed as *const () as u64,
-            arguments: &[(RDI, Value::Caller)],
+            arguments: &[(RSI, Value::Half(RAX)), (RDI, Value::Entry(RDI))],
         },
     ]
 }
@@ -283,7 +283,7 @@ fn compiled_code_is_called_without_the_users_registers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The walk sees each instruction that is missing: those that keep, clear, call and give back.
+/// The walk sees each instruction that is missing: those that keep, clear, call and restore.
 #[test]
 fn what_a_thunk_lacks_is_seen() {
     for thunk in thunks() {

@@ -1,10 +1,10 @@
 //! Fake kernel objects, laid out as the facts say, and user memory.
 
-use synthjit_engine::specs::{layout, Bail, Facts, Reason};
+use synthjit_engine::specs::{layout, Facts, Reason};
 use synthjit_engine::target::Target;
-use synthjit_engine::template::bails::{self, BailCounts};
-use synthjit_engine::template::memory::{Memory, Seen};
-use synthjit_engine::template::{self, Counts, Instance, PathCode, PathKind};
+use synthjit_engine::template::exits::{self, Entries};
+use synthjit_engine::template::memory::Seen;
+use synthjit_engine::template::{self, Instance, PathCode, PathData, PathKind};
 use synthjit_engine::worth;
 use synthjit_engine::x86::masm::Profile;
 
@@ -15,7 +15,7 @@ use crate::machine::{
 };
 use crate::model::{self, Around, Buffer, File, Page, Pipe, Spare, PAGE, POOL};
 
-/// Calls that a path may give back before it reports itself.
+/// Exits of a path before it reports itself.
 const BUDGET: i32 = 100;
 
 /// Number of pages of the fake memory.
@@ -80,6 +80,7 @@ impl World {
             tail_thunk: machine.tail_thunk(),
             miss_thunk: machine.miss_thunk(),
             bail_thunk: machine.bail_thunk(),
+            bailouts_traced: machine.counters + 2560,
             verw_sel: machine.counters + 64,
             ..facts::target()
         };
@@ -108,29 +109,25 @@ impl World {
             kernel_stack: self.heap + STACK_TOP,
             files: self.heap + FILES,
             file_mode: facts::instance().file_mode,
-            counts: self.counts(),
-            report_bails: false,
-            bails: None,
-            memory: self.memory(),
+            data: PathData(self.machine.counters),
+            memory_changes: self.heap + CHANGES,
+            exit: Entries::default(),
         }
     }
 
-    /// Where it is noted what was seen of the memory.
-    fn memory(&self) -> Memory {
-        Memory {
-            changes: self.heap + CHANGES,
-            noted: self.machine.counters + 3072,
-        }
+    /// Address of the field at this offset of the data of paths.
+    pub fn data(&self, offset: u64) -> u64 {
+        PathData(self.machine.counters).at(offset)
     }
 
-    /// How many long calls are given back until one asks for a look at the memory.
+    /// Exits that are taken until one asks for a look at the memory.
     pub fn left(&self) -> u32 {
-        load32(self.memory().noted + 8)
+        load32(self.data(PathData::MEMORY_LEFT))
     }
 
-    /// Where paths count.
-    pub fn counts(&self) -> Counts {
-        Counts(self.machine.counters)
+    /// Has bail-outs reported, or not.
+    pub fn trace_bailouts(&self, on: bool) {
+        store32(self.target.bailouts_traced, on.into());
     }
 
     /// Where vectors count down what is in vain.
@@ -148,25 +145,14 @@ impl World {
         self.heap + TASK
     }
 
-    /// An instance that counts why a path of `kind` gives calls back.
-    pub fn counting(&self, kind: PathKind) -> Instance {
-        let counts = BailCounts {
-            stubs: self.machine.stub_slot(kind as usize),
-            counters: self.machine.counters + 1024,
-        };
-        Instance {
-            bails: Some(counts),
-            ..self.instance()
-        }
+    /// How often the exits of paths of `kind` were taken, in the order of their numbers.
+    pub fn taken(&self, kind: PathKind) -> Vec<u64> {
+        let data = PathData(self.machine.counters);
+        let exits = kind.exits().all().iter().zip(0u8..);
+        exits.map(|(_, number)| load64(data.exit(number))).collect()
     }
 
-    /// What was counted by [`World::counting`], in the order of [`Bail::ALL`].
-    pub fn counted(&self) -> Vec<u64> {
-        let counter = |at: usize| load64(self.machine.counters + 1024 + 8 * at as u64);
-        (0..Bail::ALL.len()).map(counter).collect()
-    }
-
-    /// Makes a path and puts it into slot 0 or 1, by its kind; its stubs too, if it has some.
+    /// Makes a path and puts it into slot 0 or 1, by its kind, and the exit routine of its kind.
     pub fn install(&self, kind: PathKind, instance: &Instance) -> PathCode {
         self.install_for(&self.facts, &self.target, kind, instance)
             .unwrap_or_else(|reason| panic!("{kind:?}: {}", reason.text()))
@@ -181,23 +167,25 @@ impl World {
         instance: &Instance,
     ) -> Result<PathCode, Reason> {
         let slot = self.machine.path_slot(kind as usize);
+        let base = self.machine.exit_routine(kind as usize);
+        let mut out = [0; layout::EXIT_ROUTINE];
+        let exit = exits::emit_routine(self.profile(), kind, facts, target, base, &mut out)?;
+        self.machine.install(base, &out);
+        let instance = Instance {
+            exit: exit.entries,
+            ..*instance
+        };
         let mut out = [0; layout::PATH_SLOT];
         let code = template::emit_for(
             self.profile(),
             kind,
             facts,
-            instance,
+            &instance,
             target,
             slot,
             &mut out,
         )?;
         self.machine.install(slot, &out);
-        if let Some(counts) = &instance.bails {
-            let mut out = [0; layout::STUB_SLOT];
-            let counted = (counts, instance.memory);
-            bails::emit(kind, facts, counted, target, &code, &mut out)?;
-            self.machine.install(counts.stubs, &out);
-        }
         Ok(code)
     }
 
@@ -209,8 +197,10 @@ impl World {
     pub fn set(&self, pipe: &Pipe, around: &Around) {
         let f = &self.facts;
         store(self.heap, &vec![0x5a; STACK as usize]);
-        store32(self.counts().budget(), BUDGET as u32);
-        store32(self.counts().faults(), BUDGET as u32);
+        store32(self.data(PathData::BUDGET), BUDGET as u32);
+        store32(self.data(PathData::FAULTS), BUDGET as u32);
+        store32(self.data(PathData::FD), FD);
+        store64(self.data(PathData::TASK), self.task());
         let (task, file, at) = (self.task(), self.heap + FILE, self.pipe());
         store32(task + f.thread_flags, around.thread_flags);
         store64(task + f.syscall_work, around.syscall_work);
@@ -245,8 +235,7 @@ impl World {
 
     fn set_memory(&self, memory: &model::Memory) {
         const NOW: u32 = 0xffff_fffe;
-        let to = self.memory();
-        store32(to.changes, NOW);
+        store32(self.heap + CHANGES, NOW);
         let seen = Seen::NEVER.looked(
             0,
             match memory.seen {
@@ -255,8 +244,8 @@ impl World {
                 model::Seen::Device => None,
             },
         );
-        store64(to.noted, seen.word);
-        store32(to.noted + 8, memory.left);
+        store64(self.data(PathData::MEMORY_SEEN), seen.word);
+        store32(self.data(PathData::MEMORY_LEFT), memory.left);
     }
 
     fn set_pipe(&self, at: u64, pipe: &Pipe) {
@@ -403,9 +392,9 @@ impl World {
         load32(self.task() + self.facts.pagefault_disabled) == 0
     }
 
-    /// Calls that paths gave back.
+    /// Exits of paths.
     pub fn bailouts(&self) -> u64 {
-        worth::used(BUDGET, load32(self.counts().budget()))
+        worth::used(BUDGET, load32(self.data(PathData::BUDGET)))
     }
 
     /// Runs from `entry` a call with these arguments, all other registers at their own values.
@@ -445,7 +434,7 @@ impl World {
 }
 
 impl Ran {
-    /// True if the call was given back with everything as it was.
+    /// True if the call bailed out with everything as it was.
     pub fn untouched(&self) -> Result<(), String> {
         if self.outcome.left != Left::Stock {
             return Err(format!("done with result {}", self.outcome.regs.rax as i64));
@@ -473,7 +462,7 @@ impl Ran {
             ..self.before
         };
         if self.outcome.left != Left::User {
-            return Err("given back".into());
+            return Err("bailed out".into());
         }
         if self.outcome.regs != expected {
             return Err(format!(

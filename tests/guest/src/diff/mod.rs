@@ -112,9 +112,7 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
     if !args.stock {
         std::env::set_var(crate::tests::MODULE_VAR, &args.module);
         crate::tests::load_if_missing()?;
-        for file in ["enabled", "profile"] {
-            sysfs::set(file, "1").map_err(|e| format!("{file}: {e}"))?;
-        }
+        sysfs::set("enabled", "1").map_err(|e| format!("enabled: {e}"))?;
         bails = sysfs::counter("bailouts").map_err(|e| format!("stats/bailouts: {e}"))?;
     }
     let start = Instant::now();
@@ -133,9 +131,7 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
     let found = run(&mut pool, seed, numbers, Talk::Yes { limit })?;
     drop(storm_kid);
     if args.storm && !args.stock {
-        for file in ["enabled", "profile"] {
-            sysfs::set(file, "1").map_err(|e| format!("{file}: {e}"))?;
-        }
+        sysfs::set("enabled", "1").map_err(|e| format!("enabled: {e}"))?;
     }
     let bails = if args.stock {
         0
@@ -186,12 +182,8 @@ fn prepared(args: &Args, seed: u64) -> Result<i32, String> {
 fn storm() -> crate::sys::Sys<Kid> {
     Kid::spawn(|| {
         for i in 0u32.. {
-            let (file, every) = if i % 2 == 0 {
-                ("enabled", 4)
-            } else {
-                ("profile", 6)
-            };
-            let _ = sysfs::set(file, if i % every < every / 2 { "0" } else { "1" });
+            // Every third time it is on already, and everybody recompiles.
+            let _ = sysfs::set("enabled", if i % 3 == 0 { "0" } else { "1" });
             crate::proc::nap(u64::from(i % 7));
         }
         0

@@ -256,16 +256,14 @@ pub fn main(args: &Args) -> i32 {
     i32::from(!report.end())
 }
 
-/// Module loaded, switched on, counting hits, nobody attached.
+/// Module loaded, switched on, nobody attached.
 fn prepare(lab: &Lab) -> Result<(), String> {
     if lab.stock {
         return Ok(());
     }
     load_if_missing()?;
-    for (file, want) in [("enabled", "1"), ("profile", "1")] {
-        if sysfs::get(file).as_deref() != Ok(want) {
-            sysfs::set(file, want).map_err(|e| format!("{file}: {e}"))?;
-        }
+    if sysfs::get("enabled").as_deref() != Ok("1") {
+        sysfs::set("enabled", "1").map_err(|e| format!("enabled: {e}"))?;
     }
     for tgid in sysfs::list("processes") {
         let _ = sysfs::set("detach", &tgid);

@@ -32,7 +32,7 @@ counts! {
     Switches "enabled switched" true,
     SwitchedOff "processes seen stock while it was off" true,
     ProcessSwitches "enabled switched for one process" true,
-    Profiles "profile switched" true,
+    Recompiles "switched on what is on" true,
     Insmods "module loaded" true,
     Rmmods "module removed" true,
     Looks "files of the module read" true,

@@ -152,9 +152,7 @@ impl<'a> Run<'a> {
                 std::env::set_var(crate::tests::MODULE_VAR, &args.module);
             }
             crate::tests::load_if_missing()?;
-            for file in ["enabled", "profile"] {
-                sysfs::set(file, "1").map_err(|e| format!("{file}: {e}"))?;
-            }
+            sysfs::set("enabled", "1").map_err(|e| format!("enabled: {e}"))?;
         }
         let (board, fd) = Board::create().map_err(fail("shared memory"))?;
         board.stock.store(u32::from(args.stock), Ordering::SeqCst);

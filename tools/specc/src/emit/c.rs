@@ -41,11 +41,12 @@ pub fn header(set: &Set) -> String {
         let _ = write!(out, ", \\\n\t{{ {}, \"{}\" }}", at + 1, reason.name);
     }
     out += "\n\n";
-    let _ = writeln!(
-        out,
-        "/* Reasons why calls bail out of paths. */\n#define SYNTHJIT_BAILS {}\n",
-        super::bails(set).len()
-    );
+    out += "/* The same for reasons of bail-outs. */\n#define SYNTHJIT_BAIL_NAMES";
+    for (at, bail) in super::bails(set).iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(out, "{comma} \\\n\t{{ {at}, \"{}\" }}", bail.name);
+    }
+    out += "\n\n";
     out += "/* Same layout as Facts in specs.rs. */\nstruct synthjit_facts {\n";
     for value in facts(set) {
         let _ = writeln!(

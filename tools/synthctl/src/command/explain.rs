@@ -187,13 +187,13 @@ fn one_value(value: &ValueInfo, values: Option<&Values>) {
     anstream::println!("      {}", wrap(value.doc, 6));
 }
 
-/// What bails out of the path, and how often it did if that is counted.
+/// Why the path bails out, and how often it did.
 fn bailouts(spec: &SpecInfo, path: &Path) {
     anstream::println!("\n{STRONG}what goes to the stock path, call by call{STRONG:#}");
     match (&path.bailouts, path.bailed_out) {
         (Some(_), _) => {}
         (None, Some(count)) => anstream::println!("    {NOTE}{count}, root sees why{NOTE:#}"),
-        (None, None) => anstream::println!("    {NOTE}not counted (profile){NOTE:#}"),
+        (None, None) => anstream::println!("    {NOTE}the path is gone{NOTE:#}"),
     }
     for bail in spec.bails {
         let mut counted = path.bailouts.iter().flatten();

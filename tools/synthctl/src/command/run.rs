@@ -38,7 +38,6 @@ pub fn run(module: &Module<'_>, command: &[OsString]) -> Result<u8, Error> {
 fn attempt(module: &Module<'_>, command: &[OsString]) -> Result<u8, (u8, Error)> {
     let own = |error| (FAILED, error);
     let bailouts = module.number("stats/bailouts");
-    let profile = Profile::on(module).map_err(own)?;
     let mut child = start(module, command)?;
     let pid = i32::try_from(child.id()).unwrap_or(0);
     os::leave_interrupts_to_the_command();
@@ -49,7 +48,6 @@ fn attempt(module: &Module<'_>, command: &[OsString]) -> Result<u8, (u8, Error)>
     let status = child
         .wait()
         .map_err(|error| own(other("cannot wait for the command", &error)))?;
-    drop(profile);
     let bailouts = module.number("stats/bailouts").saturating_sub(bailouts);
     report(module, &calls, exited, bailouts);
     Ok(code(status))
@@ -91,28 +89,6 @@ fn code(status: ExitStatus) -> u8 {
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code & 0xff).unwrap_or(FAILED)
-}
-
-/// Hits, and why calls bail out, are counted as long as this lives.
-struct Profile<'m>(Option<&'m Module<'m>>);
-
-impl<'m> Profile<'m> {
-    fn on(module: &'m Module<'m>) -> Result<Self, Error> {
-        if module.text("profile").is_ok_and(|text| text == "1") {
-            return Ok(Self(None));
-        }
-        module.set("profile", "1")?;
-        Ok(Self(Some(module)))
-    }
-}
-
-impl Drop for Profile<'_> {
-    fn drop(&mut self) {
-        if let Some(module) = self.0 {
-            // The module may be gone.
-            let _ = module.set("profile", "0");
-        }
-    }
 }
 
 /// What the module remembers of a process that has ended; `None` if it was detached before.

@@ -20,16 +20,10 @@ pub fn status(status: &Status) {
     } else {
         "off (synthctl on)"
     };
-    let hits = if status.profile {
-        "counted"
-    } else {
-        "not counted"
-    };
     anstream::println!("{STRONG}kernel{STRONG:#}    {}", status.kernel);
     anstream::println!("{STRONG}platform{STRONG:#}  {style}{word}{style:#}");
     status.refused.iter().for_each(why);
     anstream::println!("{STRONG}switch{STRONG:#}    {on}");
-    anstream::println!("{STRONG}hits{STRONG:#}      {hits}");
     let mut first = "paths";
     for kind in &status.paths {
         let verdict = kind.left_out.as_ref().map_or_else(

@@ -12,7 +12,7 @@ use crate::text::cut;
 use super::model::Row;
 use super::Screen;
 
-const KEYS: &str = "up/down choose  enter open  space process on/off  o all on/off  p hits  q end";
+const KEYS: &str = "up/down choose  enter open  space process on/off  o all on/off  q end";
 const OPEN_KEYS: &str = "up/down, page up/down  q back";
 
 /// Draws everything.
@@ -57,8 +57,6 @@ fn summary(screen: &Screen) -> Vec<Line<'_>> {
             platform,
             Span::raw(", switched "),
             is_on(status.enabled),
-            Span::raw(", counting hits "),
-            is_on(status.profile),
         ]),
         Line::raw(format!(
             "{} attached, {} paths compiled, {} dropped, {:.0} bail-outs/s, {} bytes of code",
@@ -74,9 +72,6 @@ fn summary(screen: &Screen) -> Vec<Line<'_>> {
 }
 
 fn reasons(screen: &Screen) -> String {
-    if !screen.now.status.profile {
-        return "bail-outs by reason: not counted".to_owned();
-    }
     let reason = |(name, rate): &(String, f64)| format!("{name} {rate:.0}/s");
     let all: Vec<String> = screen.reasons.iter().map(reason).collect();
     match all[..] {

@@ -102,10 +102,6 @@ impl Screen {
                 let on = !self.now.status.enabled;
                 module.set("enabled", if on { "1" } else { "0" })
             }
-            (KeyCode::Char('p'), None) => {
-                let on = !self.now.status.profile;
-                module.set("profile", if on { "1" } else { "0" })
-            }
             (KeyCode::Enter, None) => self.open(module),
             _ => Ok(()),
         };

@@ -42,7 +42,7 @@ fn status_tells_all_within_80_columns() {
         "kernel    7.2.12+deb13-amd64",
         "platform  available",
         "99      sh              specialized",
-        "         1 write pipe:[382]          pipe_write        890       32552",
+        "         1 write pipe:[382]          pipe_write        895       32552",
     ] {
         assert!(
             text.lines().any(|l| l == line),
@@ -75,7 +75,7 @@ fn status_for_programs_has_every_key() {
     let path = &process["paths"][0];
     assert_eq!((&path["fd"], &path["call"]), (&1.into(), &"write".into()));
     assert_eq!(path["object"], "pipe:[382]");
-    assert_eq!((&path["size"], &path["hits"]), (&890.into(), &32552.into()));
+    assert_eq!((&path["size"], &path["hits"]), (&895.into(), &32552.into()));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn explain_tells_the_four_classes() {
         "{text}"
     );
     for part in [
-        "99 sh: specialized\n1 write: pipe_write, 890 bytes, pipe:[382]\n",
+        "99 sh: specialized\n1 write: pipe_write, 895 bytes, pipe:[382]\n",
         "\n1  seen to be constant\n    fd = 0x1\n",
         "\n2  constant, but only the kernel knows it\n",
         "    pipe_head = 0x",
@@ -224,7 +224,7 @@ fn explain_says_why_not() {
         &machine,
         &["explain", "99"],
         0,
-        "99 sh: specialized 1 write: pipe_write, 890 bytes, pipe:[382]",
+        "99 sh: specialized 1 write: pipe_write, 895 bytes, pipe:[382]",
     );
     expect(
         &machine,
@@ -257,7 +257,7 @@ fn disasm_fits_80_columns() {
         text.lines().all(|line| line.chars().count() <= 80),
         "{text}"
     );
-    assert!(text.starts_with("pipe_read of descriptor 0 of process 100, 810 bytes at 0xffffffffc0414000\nuser_ptr_max: 0x"), "{text}");
+    assert!(text.starts_with("pipe_read of descriptor 0 of process 100, 838 bytes at 0xffffffffc0414000\nuser_ptr_max: 0x"), "{text}");
     expect(
         &machine,
         &["disasm", "100", "0", "--call", "write"],

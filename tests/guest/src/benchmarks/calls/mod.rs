@@ -227,7 +227,6 @@ fn subject(clock: Clock, board: &Board) -> Result<(), String> {
     let e = |what: &'static str| move |err| format!("{what}: {err}");
     let me = sys::getpid();
     let mut bench = Bench::new(clock).map_err(e("pipe"))?;
-    sysfs::set("profile", "0").map_err(e("profile"))?;
     let (attach, detach) = attach_costs(&clock, me)?;
     board.put(W_ATTACH, attach.median);
     board.put(W_DETACH, detach.median);

@@ -73,7 +73,6 @@ fn look_at(programs: &[&Program]) -> Result<Vec<Result<Seen, String>>, String> {
     };
     let stock: Vec<Result<_, String>> = programs.iter().map(stock).collect();
     crate::tests::load_if_missing()?;
-    sysfs::set("profile", "1").map_err(|e| format!("profile: {e}"))?;
     // The first attach switches the module's notifiers on, which is not for a program to pay.
     sysfs::attach(std::process::id() as i32)
         .and_then(|_| sysfs::detach(std::process::id() as i32))

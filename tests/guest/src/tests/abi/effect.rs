@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use std::time::Duration;
 
 area!("abi":
-    enabled_global, enabled_per_process, detach_running, attach_sleeping, state_texts, path_files, profile_counts, stats_are_numbers, stats_move, many_processes, without_says_why,
+    enabled_global, enabled_per_process, detach_running, attach_sleeping, state_texts, path_files, hits_are_counted, stats_are_numbers, stats_move, many_processes, without_says_why,
     exited_remembers,
 );
 
@@ -180,7 +180,7 @@ fn path_files(lab: &Lab) -> Res {
     Ok(())
 }
 
-fn profile_counts(lab: &Lab) -> Res {
+fn hits_are_counted(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = lab.rig()?;
     let before = lab.hits(rig.p.w, Call::Write);
@@ -189,21 +189,6 @@ fn profile_counts(lab: &Lab) -> Res {
     }
     let more = lab.hits(rig.p.w, Call::Write).wrapping_sub(before);
     ensure!((90..=100).contains(&more), "{more} hits of 100 calls");
-    sysfs::set("profile", "0")?;
-    same!(sysfs::get("profile")?, "0", "profile");
-    for i in 0..100u8 {
-        echo(rig.p.r, rig.p.w, &[i])?;
-    }
-    let before = lab.hits(rig.p.w, Call::Write);
-    for i in 0..100u8 {
-        echo(rig.p.r, rig.p.w, &[i])?;
-    }
-    let more = lab.hits(rig.p.w, Call::Write).wrapping_sub(before);
-    ensure!(
-        (90..=100).contains(&more),
-        "{more} hits of 100 calls while profile is 0"
-    );
-    sysfs::set("profile", "1")?;
     lab.fast_again(&rig.p)
 }
 
@@ -356,9 +341,8 @@ fn exited_remembers(lab: &Lab) -> Res {
         };
         ask(20)?;
         let first = sum((0, 0));
-        for on in ["0", "1"] {
-            sysfs::set("profile", on)?;
-        }
+        // On as before: everybody recompiles.
+        sysfs::set("enabled", "1")?;
         lab.warm(&rig.p)?;
         (0..200u8).try_for_each(|i| echo(rig.p.r, rig.p.w, &[i]))?;
         ask(30)?;

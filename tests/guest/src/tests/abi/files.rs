@@ -29,7 +29,6 @@ fn files_and_rights(lab: &Lab) -> Res {
         ("enabled", 0o644),
         ("attach", 0o200),
         ("detach", 0o200),
-        ("profile", 0o644),
         ("platform/trap_vector", 0o444),
         ("platform/paths/pipe_read", 0o444),
         ("platform/paths/pipe_write", 0o444),
@@ -276,7 +275,7 @@ fn switch_bad_input(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = lab.rig()?;
     let own = format!("processes/{}/enabled", sys::getpid());
-    for file in ["enabled", "profile", own.as_str()] {
+    for file in ["enabled", own.as_str()] {
         let before = sysfs::get(file)?;
         for text in ["2", "-1", "x", "\n", "10", "1x"] {
             same!(
@@ -308,7 +307,7 @@ fn not_for_everyone(lab: &Lab) -> Res {
             libc::setresgid(65534, 65534, 65534) != 0 || libc::setresuid(65534, 65534, 65534) != 0
         };
         ensure!(!failed, "it stays root");
-        for file in ["attach", "detach", "enabled", "profile"] {
+        for file in ["attach", "detach", "enabled"] {
             same!(sysfs::set(file, "1"), Err(Errno::EACCES), "write to {file}");
         }
         let hidden = sys::read_file(&sysfs::path(&code));

@@ -380,7 +380,6 @@ fn without_debugfs(lab: &Lab) -> Res {
         ensure!(sysfs::number(&count)? > 0, "nothing bailed out");
         same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
         crate::tests::load_if_missing().map_err(Stop::Fail)?;
-        sysfs::set("profile", "1")?;
     }
     Ok(())
 }

@@ -184,7 +184,6 @@ fn switches() -> Vec<(String, String)> {
         ("attach".into(), me.clone()),
         ("detach".into(), me.clone()),
         ("enabled".into(), "0".into()),
-        ("profile".into(), "0".into()),
         (format!("processes/{me}/enabled"), "0".into()),
     ]
 }

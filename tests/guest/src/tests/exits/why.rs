@@ -1,20 +1,19 @@
 //! Why paths bail out: each reason that a process can bring about by itself is counted under its own name, alone.
 
-use crate::proc::{nap, poll_until, Board, Ended, Kid};
+use crate::proc::{poll_until, Ended, Kid};
 use crate::sys::{self, Pipe};
 use crate::sysfs;
 use crate::sysfs::Call::{Read, Write};
 use crate::tests::support::epoll::{epoll_on, epoll_ready};
 use crate::tests::support::lab::{
-    echo, expect, expect_of, needs_module, noise, Lab, Res, Rig, Stop, SOON,
+    expect, expect_of, needs_module, noise, Lab, Res, Rig, Stop, SOON,
 };
 use crate::tests::support::reasons::once;
 use crate::{area, ensure, same};
 use nix::errno::Errno;
 
 area!("why":
-    full, reader_polls, packets, counts_and_addresses, empty, two_buffers, pages, sigio, spliced, closed, only_while_profile_is_on,
-    more_paths_than_stubs = 120, );
+    full, reader_polls, packets, counts_and_addresses, empty, two_buffers, pages, sigio, spliced, closed, each_exit_has_a_count, );
 
 fn wrote(got: sys::Sys, want: usize) -> Res {
     same!(got, Ok(want), "write");
@@ -269,63 +268,33 @@ fn closed(lab: &Lab) -> Res {
     Ok(())
 }
 
-fn only_while_profile_is_on(lab: &Lab) -> Res {
+fn each_exit_has_a_count(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = lab.rig()?;
-    let text = || sysfs::get(&sysfs::fd_file(sys::getpid(), rig.p.w, Write, "bailouts"));
-    // Two paths, a vector, and two slots of stubs (specs/arena.toml).
-    same!(lab.stat("arena_bytes_used")?, 2 * 896 + 256 + 640, "bytes");
-    let counts = || sysfs::listed("bailouts", sys::getpid(), rig.p.w, Write);
-    ensure!(text()?.parse::<u64>().is_ok(), "{:?}", text());
-    let counted = counts()?.contains(&"mutex_taken 0".to_owned());
-    ensure!(counted, "{:?}", counts());
-    sysfs::set("profile", "0")?;
-    let off = "not counted: profile is off";
-    let is_off = poll_until(SOON, || {
-        echo(rig.p.r, rig.p.w, b"x").ok()?;
-        (text().ok()? == off).then_some(())
-    });
-    ensure!(is_off.is_some(), "profile is off, but {:?}", text());
-    same!(counts()?.len(), 0, "reasons while profile is off");
-    // What retired is freed by a worker.
-    let bytes = poll_until(SOON, || {
-        (lab.stat("arena_bytes_used").ok() == Some(2 * 896 + 256)).then_some(())
-    });
-    ensure!(bytes.is_some(), "{:?} bytes", lab.stat("arena_bytes_used"));
-    sysfs::set("profile", "1")?;
-    lab.fast_again(&rig.p)
-}
-
-/// Paths for which there are no stubs left are made all the same.
-fn more_paths_than_stubs(lab: &Lab) -> Res {
-    const KIDS: usize = 66;
-    needs_module(lab)?;
-    let board = Board::new()?;
-    let work = || -> Res {
-        let rig = lab.rig()?;
-        board.add(0, 1);
-        // Seldom looked at: so many processes that poll leave no time for others.
-        while board.flag(0) == 0 {
-            nap(100);
-        }
-        for (fd, call) in [(rig.p.w, Write), (rig.p.r, Read)] {
-            let file = sysfs::fd_file(sys::getpid(), fd, call, "bailouts");
-            if sysfs::get(&file)? == "not counted: too many other paths are" {
-                board.add(1, 1);
-            }
-        }
-        lab.fast_again(&rig.p)
+    // Two paths and a vector (specs/arena.toml): counting takes no code of its own.
+    same!(lab.stat("arena_bytes_used")?, 2 * 896 + 256, "bytes");
+    let lines = sysfs::listed("bailouts", sys::getpid(), rig.p.w, Write)?;
+    let line = |l: &String| {
+        let (name, count) = l.split_once(' ')?;
+        Some((name.to_owned(), count.parse::<u64>().ok()?))
     };
-    let kids: Vec<Kid> = (0..KIDS)
-        .map(|_| Kid::spawn(work))
-        .collect::<Result<_, _>>()?;
-    let all = poll_until(SOON * 4, || (board.word(0) == KIDS as u64).then_some(()));
-    board.raise(0, 1);
-    ensure!(all.is_some(), "{} of {KIDS} are there", board.word(0));
-    for mut kid in kids {
-        same!(kid.wait(SOON * 3), Some(Ended::Exit(0)), "a child");
+    let counts: Vec<(String, u64)> = lines.iter().filter_map(line).collect();
+    same!(counts.len(), lines.len(), "lines that are no count");
+    let has = |name: &str| counts.iter().any(|(known, _)| known == name);
+    for name in [
+        "mutex_taken",
+        "page_missing",
+        "no_room",
+        "replaced",
+        "device_memory",
+    ] {
+        ensure!(has(name), "no {name} in {lines:?}");
     }
-    // specs/arena.toml, STUB_SLOTS.
-    same!(board.word(1), 2 * KIDS as u64 - 128, "paths without stubs");
-    Ok(())
+    let file = sysfs::fd_file(sys::getpid(), rig.p.w, Write, "bailouts");
+    same!(
+        sysfs::number(&file)?,
+        counts.iter().map(|(_, count)| count).sum::<u64>(),
+        "the sum of them"
+    );
+    lab.fast_again(&rig.p)
 }

@@ -160,7 +160,6 @@ fn is_gone(pid: i32) -> Res {
 fn starts_anew(lab: &Lab) -> Res {
     same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod after a fault");
     crate::tests::load_if_missing().map_err(Stop::Fail)?;
-    sysfs::set("profile", "1")?;
     same!(
         sysfs::get("platform/trap_vector")?,
         "available",

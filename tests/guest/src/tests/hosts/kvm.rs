@@ -7,7 +7,7 @@ use super::traffic::{pin, run_first, Traffic, SOON};
 use super::vm::Vm;
 use crate::proc::{self, nap, poll_until, Board, Ended, Kid};
 use crate::sys::{self, Pipe};
-use crate::sysfs::{self, Call};
+use crate::sysfs::Call;
 use crate::tests::support::lab::{echo, Lab, Res, Stop};
 use crate::torture::stressors::hotplug::others;
 use crate::{area, ensure, same};
@@ -258,7 +258,6 @@ fn is_there_before_the_module(lab: &Lab) -> Res {
     guest.goes_on(10)?;
     for _ in 0..4 {
         load_anew()?;
-        sysfs::set("profile", "1")?;
         let traffic = Traffic::start(lab, None)?;
         guest.goes_on(10)?;
         traffic.stop()?;

@@ -6,7 +6,6 @@ use super::lstar::{run_acted_guest, Lstar};
 use super::traffic::{pin, Traffic, SOON};
 use crate::proc::{Board, Ended, Kid};
 use crate::sys::{self, Pipe};
-use crate::sysfs;
 use crate::tests::support::lab::{Lab, Res};
 use crate::torture::stressors::hotplug::others;
 use crate::{area, ensure, same, skip};
@@ -139,7 +138,6 @@ fn loaded_while_a_guest_has_the_cpu(lab: &Lab) -> Res {
         guest.goes_on(20)?;
         load_anew()?;
     }
-    sysfs::set("profile", "1")?;
     let traffic = Traffic::start(lab, None)?;
     std::thread::sleep(Duration::from_millis(100));
     traffic.stop()?;

@@ -91,7 +91,6 @@ fn rmmod_while_running(lab: &Lab) -> Res {
             goes_on(l)?;
         }
         load()?;
-        sysfs::set("profile", "1")?;
         ensure!(
             sysfs::list("processes").is_empty(),
             "processes are attached to a new module"
@@ -110,7 +109,6 @@ fn rmmod_while_sleeping(lab: &Lab) -> Res {
     needs_module(lab)?;
     for round in 0..5u8 {
         load()?;
-        sysfs::set("profile", "1")?;
         let board = Board::new()?;
         let p = Pipe::new(0)?;
         let (r, w) = (p.r, p.w);
@@ -202,7 +200,6 @@ fn rmmod_by_attached_process(lab: &Lab) -> Res {
     needs_module(lab)?;
     for _ in 0..5 {
         load()?;
-        sysfs::set("profile", "1")?;
         let rig = lab.rig()?;
         unload()?;
         for i in 0..20u8 {

@@ -32,14 +32,13 @@ fn code_memory_comes_back(lab: &Lab) -> Res {
     let pipes = (0..PIPES)
         .map(|_| Pipe::new(0))
         .collect::<sys::Sys<Vec<_>>>()?;
-    let profile = sysfs::get("profile")?;
     let before = lab.stat("arena_bytes_used")?;
     let me = lab.attach()?;
-    // All paths go whenever somebody else switches the counting of hits, at the process's own next way out of the kernel.
+    // All paths go whenever somebody else switches on what is on, at the process's own next way out of the kernel.
     let mut kid = Kid::spawn(|| -> Res {
         let switch = |round: u32| -> Res {
             board.await_flag(0, round);
-            let done = sysfs::set("profile", if round % 2 == 0 { "0" } else { "1" });
+            let done = sysfs::set("enabled", "1");
             board.raise(1, round);
             done?;
             Ok(())
@@ -61,12 +60,11 @@ fn code_memory_comes_back(lab: &Lab) -> Res {
             board.raise(0, round);
             board.await_flag(1, round)
         });
-        ensure!(switched, "profile was not switched");
+        ensure!(switched, "nothing was switched");
     }
-    same!(kid.wait(SOON), Some(Ended::Exit(0)), "who switches profile");
+    same!(kid.wait(SOON), Some(Ended::Exit(0)), "who switches");
     drop(me);
     probability("0")?;
-    sysfs::set("profile", &profile)?;
     let left = || lab.stat("arena_bytes_used").unwrap_or(u64::MAX);
     let back = poll_until(SOON, || (left() == before).then_some(()));
     ensure!(

@@ -86,12 +86,7 @@ fn nothing_stops_the_machine(lab: &Lab) -> Res {
         })?;
         sysfs::attach(newborn.pid)?;
     }
-    for (file, value) in [
-        ("enabled", "0"),
-        ("enabled", "1"),
-        ("profile", "0"),
-        ("profile", "1"),
-    ] {
+    for (file, value) in [("enabled", "0"), ("enabled", "1")] {
         sysfs::set(file, value)?;
     }
     lab.fast_again(&rig.p)?;
@@ -104,7 +99,6 @@ fn nothing_stops_the_machine(lab: &Lab) -> Res {
     same!(sys::rmmod(sysfs::MODULE), Ok(0), "rmmod");
     let unloading = stops()?;
     crate::tests::load_if_missing().map_err(Stop::Fail)?;
-    sysfs::set("profile", "1")?;
     ensure!(unloading > before, "the kprobe counts nothing");
     Ok(())
 }

@@ -62,7 +62,11 @@ fn formats(lab: &Lab) -> Res {
     let with = |more: &[&'static str]| [PATH_FIELDS, more].concat();
     let spec = "__data_loc char[] spec";
     same!(format_of("synthesize")?, with(&[spec]), "synthesize");
-    same!(format_of("bailout")?, with(&[spec]), "bailout");
+    same!(
+        format_of("bailout")?,
+        with(&["u32 reason", spec]),
+        "bailout"
+    );
     same!(format_of("retire")?, with(&["u32 reason", spec]), "retire");
     same!(format_of("refuse")?, REFUSE_FIELDS, "refuse");
     Ok(())
@@ -201,10 +205,10 @@ fn reasons_of_retiring(lab: &Lab) -> Res {
     })?;
     lab.warm(&rig.p)?;
     go_for(lab, &listener, "remade", 2, || {
-        sysfs::set("profile", "0")?;
+        // On as before: everybody recompiles.
+        sysfs::set("enabled", "1")?;
         echo(rig.p.r, rig.p.w, b"anew")
     })?;
-    sysfs::set("profile", "1")?;
     lab.warm(&rig.p)?;
     go_for(lab, &listener, "disabled", 2, || on_and_off("enabled"))?;
     lab.warm(&rig.p)?;
@@ -422,7 +426,6 @@ fn rmmod_while_somebody_listens(lab: &Lab) -> Res {
         board.raise(1, 1);
         same!(kid.wait(SOON), Some(Ended::Exit(0)), "the child");
         crate::tests::load_if_missing().map_err(Stop::Fail)?;
-        sysfs::set("profile", "1")?;
     }
     Ok(())
 }

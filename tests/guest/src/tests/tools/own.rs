@@ -49,15 +49,14 @@ fn perf_hears_and_names(lab: &Lab) -> Res {
     same!(bailouts.len() as u64, bailed, "events of bail-outs");
     ensure!(bailouts.len() >= 4, "{} bail-outs", bailouts.len());
     for event in bailouts {
-        let [spec, pid, fd] = ["spec", "tgid", "fd"].map(|name| field(event, name));
-        let path = format!("synthjit_path_{spec}_pid{pid}_fd{fd}");
+        let routine = format!("synthjit_exits_{}", field(event, "spec"));
         let mut frames = event
             .lines()
             .skip_while(|f| !f.ends_with("synthjit_bail_thunk"));
         frames.next();
         ensure!(
-            frames.next().is_some_and(|frame| frame.ends_with(&path)),
-            "{path} did not call the thunk:\n{event}"
+            frames.next().is_some_and(|frame| frame.ends_with(&routine)),
+            "{routine} did not call the thunk:\n{event}"
         );
     }
     for event in ["synthjit:synthesize:", "synthjit:retire:"] {

@@ -225,7 +225,7 @@ pub fn missing(stock: bool) -> (Missing, Vec<Action>) {
             Detaches,
             Switches,
             ProcessSwitches,
-            Profiles,
+            Recompiles,
             Insmods,
             Rmmods,
             Looks,

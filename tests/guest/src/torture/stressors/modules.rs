@@ -40,6 +40,5 @@ fn load(g: &Context) {
     let loaded = poll_until(Duration::from_secs(10), || sys::insmod(&file, "").ok());
     if loaded.is_some() {
         g.did(Count::Insmods);
-        let _ = sysfs::set("profile", "1");
     }
 }

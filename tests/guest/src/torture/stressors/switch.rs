@@ -1,4 +1,4 @@
-//! Switches specialization and the counting of hits off and on, for all and for one process.
+//! Switches specialization off and on, for all and for one process; and on when it is on, which has everybody recompile.
 
 use super::super::counts::Count;
 use super::{nothing, Context, Stressor};
@@ -12,7 +12,7 @@ pub const STRESSOR: Stressor = Stressor {
     goals: &[
         Count::Switches,
         Count::SwitchedOff,
-        Count::Profiles,
+        Count::Recompiles,
         Count::ProcessSwitches,
     ],
 };
@@ -30,11 +30,7 @@ fn run(g: &mut Context) {
                 }
                 set(g, "enabled", "1", Count::Switches);
             }
-            1 => {
-                set(g, "profile", "0", Count::Profiles);
-                g.nap(10);
-                set(g, "profile", "1", Count::Profiles);
-            }
+            1 => set(g, "enabled", "1", Count::Recompiles),
             _ => {
                 if let Some(pid) = g.carrier() {
                     let file = format!("processes/{pid}/enabled");
@@ -46,7 +42,6 @@ fn run(g: &mut Context) {
         }
         g.nap(80);
     }
-    set(g, "profile", "1", Count::Profiles);
     set(g, "enabled", "1", Count::Switches);
 }
 

@@ -47,7 +47,6 @@ fn unload() -> Res {
 
 fn load() -> Res {
     crate::tests::load_if_missing().map_err(Stop::Fail)?;
-    sysfs::set("profile", "1")?;
     Ok(())
 }
 

@@ -160,7 +160,6 @@ fn check_was_on_before_the_module(lab: &Lab) -> Res {
     let _off = Off;
     switch("1")?;
     crate::tests::load_if_missing().map_err(Stop::Fail)?;
-    sysfs::set("profile", "1")?;
     let board = Board::new()?;
     let mut kid = child(lab, board, false)?;
     board.raise(1, 1);
