@@ -48,7 +48,7 @@ pub fn explain(module: &Module<'_>, pid: i32, fd: Option<u32>) -> Result<u8, Err
     });
     let Some(fd) = fd else {
         process.paths.iter().for_each(one_line);
-        without.iter().for_each(|x| stock(x));
+        without.iter().for_each(stock);
         if process.paths.is_empty() && without.is_empty() {
             println("no descriptor has been looked at: it has not read or written since it was attached");
         }

@@ -139,7 +139,7 @@ impl Crowd {
             crowd.signal(libc::SIGSTOP);
             let each = crowd.kids.iter();
             let still = each.filter(|kid| state(kid.pid) == Some('T')).count();
-            if still == CROWD && crowd.has_much_without() {
+            if still == CROWD && crowd.has_much_without() && crowd.has_directories() {
                 return Some(());
             }
             if still == CROWD {
@@ -162,6 +162,12 @@ impl Crowd {
     /// More than a page can tell: all of them together in the listing.
     fn has_much_without(&self) -> bool {
         sysfs::listing("without").map_or(!Path::new(LISTINGS).exists(), |text| text.len() > 4097)
+    }
+
+    /// Those of both paths of each process, which a worker makes.
+    fn has_directories(&self) -> bool {
+        let paths = |kid: &Kid| sysfs::list(&format!("processes/{}/fds", kid.pid)).len();
+        self.kids.iter().all(|kid| paths(kid) == 2)
     }
 
     fn finish(mut self) -> Res {

@@ -123,7 +123,7 @@ fn names_follow_reuse(lab: &Lab) -> Res {
 fn stacks_show_them(lab: &Lab) -> Res {
     needs_module(lab)?;
     let rig = lab.rig_with(libc::O_NONBLOCK)?;
-    let listener = Listener::to(&["bailout"])?;
+    let _listener = Listener::to(&["bailout"])?;
     lab.fast_again(&rig.p)?;
     tracefs::clear()?;
     put("options/stacktrace", "1")?;
