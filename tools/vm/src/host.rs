@@ -1,4 +1,4 @@
-//! The tests that need no QEMU: those of the cargo workspace, and that each module build was clean.
+//! The tests that need no QEMU: those of the cargo workspace, that the fuzz targets compile, and that each module build was clean.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -93,6 +93,32 @@ fn print_failures(text: &str) {
             println!("    {line}");
         }
     }
+}
+
+/// Compiles the fuzz targets, without instrumentation and without a run: they use the host tests' modules, and are no part of the
+/// workspace. What cargo prints goes to `build/log/fuzz-check.log` and, if it fails, to the screen.
+pub fn fuzz_targets(project: &Project) -> Result<Totals> {
+    let log = project.path("build/log/fuzz-check.log");
+    let status = Command::new("cargo")
+        .args(["check", "--quiet", "--locked", "--manifest-path"])
+        .arg("fuzz/Cargo.toml")
+        .current_dir(&project.top)
+        .stdin(Stdio::null())
+        .stderr(std::fs::File::create(&log)?)
+        .status()
+        .context("cannot run cargo")?;
+    let mut totals = Totals::default();
+    if status.success() {
+        totals.passed += 1;
+        return Ok(totals);
+    }
+    totals.failed += 1;
+    println!("the fuzz targets do not compile:");
+    let text = std::fs::read_to_string(&log)?;
+    text.lines()
+        .take(60)
+        .for_each(|line| println!("    {line}"));
+    Ok(totals)
 }
 
 /// Checks for each kernel in `build/kernels` that its module was built without a word from compiler, objtool or modpost.

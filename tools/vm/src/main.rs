@@ -216,6 +216,9 @@ fn test(project: &Project, host: bool, guest: bool, boots: &str, only: Option<&s
         let counts = host::cargo_tests(project)?;
         println!("host tests: {counts}");
         totals += counts;
+        let counts = host::fuzz_targets(project)?;
+        println!("fuzz targets compile: {counts}");
+        totals += counts;
     }
     if host && guest {
         let counts = host::module_builds(project)?;
