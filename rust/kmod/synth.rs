@@ -139,7 +139,7 @@ impl Retired {
 }
 
 impl Code {
-    /// Gives `p` a new vector for its paths and, if there is an request, one path more.
+    /// Gives `p` a new vector for its paths and, if one is requested, one path more.
     /// Returns the address of the vector; the older one is retired.
     ///
     /// # Errors
@@ -323,7 +323,7 @@ impl Code {
         }
     }
 
-    /// Takes the vector of `p` away.
+    /// Retires the vector of `p`.
     pub(crate) fn retire_vector(&mut self, p: &mut Process, quiesced: &Quiesced) {
         if let Some(old) = p.vector.take() {
             worth::settle_vector(p, old.slot.index());
@@ -331,7 +331,7 @@ impl Code {
         }
     }
 
-    /// Takes the code of `path` away, which no vector enters any more.
+    /// Retires the code of `path`, which no vector enters any more.
     pub(crate) fn retire_path(&mut self, path: &Path, reason: Reason, quiesced: &Quiesced) {
         glue::trace_retire(path.code.slot, reason);
         self.retire(path.code, quiesced);

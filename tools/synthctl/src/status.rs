@@ -93,7 +93,7 @@ pub struct Path {
     pub spec: String,
     /// Bytes of code.
     pub size: u64,
-    /// Calls that it did while hits were counted.
+    /// Calls that it did.
     pub hits: u64,
     /// Calls that bailed out of it. The key is what docs/synthctl.md calls it.
     #[serde(rename = "gave_back", skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ pub struct Path {
 pub struct Bailed {
     /// The word for it.
     pub name: String,
-    /// Calls, while it was counted.
+    /// Calls.
     pub count: u64,
     /// What the situation is; empty if it is unknown.
     pub doc: &'static str,
@@ -201,7 +201,7 @@ impl Counts {
         Self(module.listing("bailouts").ok())
     }
 
-    /// Those of a path; `None` if they are not counted, or not for this user to see.
+    /// Those of a path; `None` if they are not for this user to see.
     fn of(&self, pid: i32, path: &str) -> Option<Vec<Bailed>> {
         let lines = lines_about(self.0.as_ref()?, pid, path);
         let counts: Vec<Bailed> = lines.filter_map(Bailed::parse).collect();

@@ -51,7 +51,7 @@ pub fn text(module: &Module<'_>, row: &Row) -> Result<Vec<String>, Error> {
     let counted = path.map(|path| (path.bailouts, path.bailed_out));
     match counted.unwrap_or_default() {
         (None, Some(count)) => lines.push(format!("{count} calls bailed out. Root sees why.")),
-        (None, None) => lines.push("Why calls bailed out is not counted.".to_owned()),
+        (None, None) => lines.push("The path is gone.".to_owned()),
         (Some(bailouts), _) => {
             lines.push("Why calls bailed out:".to_owned());
             for Bailed {
