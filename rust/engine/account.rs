@@ -7,16 +7,8 @@
 //! it is the process's own calls that are kept from becoming dearer. Overdrawn, the process is left to the stock entry until
 //! [`RESUME_NS`] are there again.
 
-/// What a new account holds, and the most that any does.
-pub const BURST_NS: u64 = 20_000_000;
-/// One nanosecond for each so many that the process runs.
-pub const SHARE: u64 = 128;
-/// What an overdrawn account must hold before it is used again.
-pub const RESUME_NS: u64 = 1_000_000;
-/// The most that one work is charged. What takes longer was preempted, or waited for somebody.
-pub const WORK_MOST_NS: u64 = 120_000;
-/// Directories, names and poison follow by a worker, which costs about twice as much again.
-const WITH_WORKER: u64 = 3;
+use super::tunables::WITH_WORKER;
+pub use super::tunables::{BURST_NS, RESUME_NS, SHARE, WORK_MOST_NS};
 
 /// Of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

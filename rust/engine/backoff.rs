@@ -4,12 +4,7 @@
 //!
 //! A random part keeps many that broke together from trying again together.
 
-/// Shortest wait, before its random part, in milliseconds.
-pub const FIRST_MS: u32 = 16;
-/// Number of waits of rising length.
-pub const TRIES: u32 = 10;
-/// Wait once the tries are used up, in milliseconds: ten minutes.
-pub const GIVE_UP_MS: u32 = 600_000;
+pub use super::tunables::{FIRST_MS, GIVE_UP_MS, TRIES};
 
 /// What to do after an assumption broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,5 +27,6 @@ pub mod syscall;
 pub mod target;
 pub mod template;
 pub mod text;
+pub mod tunables;
 pub mod worth;
 pub mod x86;

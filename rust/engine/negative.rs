@@ -8,8 +8,7 @@
 use super::specs::Reason;
 use super::syscall::Call;
 
-/// Most entries.
-pub const CAPACITY: usize = 32;
+pub use super::tunables::CAPACITY;
 
 /// A descriptor that has no path for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,21 +8,7 @@
 //! instruction each, which is too dear for any real processor; they only matter in relation to each other and to the
 //! account ([`super::account`]).
 
-/// What a served call saves at least.
-pub const SERVED: u64 = 600;
-/// What a call costs at most that bails out before a copy.
-pub const BAILED: u64 = 90;
-/// What it costs more if the copy faulted: up to a page was copied in vain, and an exception taken.
-pub const FAULTED: u64 = 5_500;
-/// What a read or write costs that the vector does not lead to a path.
-pub const MISSED: u64 = 16;
-
-/// Exits of a path before it is judged.
-pub const BAILS: i32 = 512;
-/// Those after a copy that faulted.
-pub const FAULTS: i32 = 16;
-/// Reads and writes that a vector may miss before it is judged.
-pub const MISSES: i32 = 8192;
+pub use super::tunables::{BAILED, BAILS, FAULTED, FAULTS, MISSED, MISSES, SERVED};
 
 /// Whether code has reported itself. CAST: the same bits.
 pub fn reported(counter: u32) -> bool {

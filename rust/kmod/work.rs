@@ -13,6 +13,7 @@ use crate::engine::negative::Negative;
 use crate::engine::specs::{Facts, Reason};
 use crate::engine::syscall::Call;
 use crate::engine::template::memory::Seen;
+use crate::engine::tunables::FORGIVE_MS;
 use crate::glue::{self, c, FdView, Quiesced, View};
 use crate::state::{Code, Path, Process, CHANGE, STATE};
 use crate::synth::CompileRequest;
@@ -145,9 +146,6 @@ fn why_gone(events: u32, allowed: Result<(), Reason>) -> Reason {
         allowed.err().unwrap_or(Reason::Remade)
     }
 }
-
-/// Once an assumption has held this long, earlier breaks are forgiven (milliseconds).
-const FORGIVE_MS: u64 = 60_000;
 
 /// Milliseconds to wait.
 fn ms(wait: Wait) -> u32 {

@@ -6,15 +6,7 @@
 //! `COPY_MAX_SLOW` bytes only while all memory of the process is known to be ordinary. Whether it is takes a look at each
 //! mapping, which the process makes in its own context; the path compares the number of changes of the address space since.
 
-/// Looks that come further apart than this, in milliseconds, are not counted.
-pub const SPACED_MS: u64 = 10;
-/// How far looks that come closer may get ahead of that, in milliseconds; after that the next waits for [`SKIPPED`] calls.
-pub const AHEAD_MS: u64 = 320;
-/// Long calls that bail out before memory is looked at again which was looked at too often, or was found to be unsuited: so
-/// many that a look at the most mappings costs them little.
-pub const SKIPPED: u32 = 2048;
-/// Most mappings that are looked at; a process with more copies short counts only.
-pub const MOST_MAPPINGS: u32 = 512;
+pub use super::super::tunables::{AHEAD_MS, MOST_MAPPINGS, SKIPPED, SPACED_MS};
 
 /// What the last look at a process's memory found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

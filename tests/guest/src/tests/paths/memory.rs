@@ -14,7 +14,7 @@ area!("memory":
 
 /// Longest copy from or to any memory (specs/arena.toml, COPY_MAX_SLOW).
 const SHORT: usize = 64;
-/// Long calls that bail out until memory is looked at again (rust/engine/template/memory.rs, SKIPPED).
+/// Long calls that bail out until memory is looked at again (rust/engine/tunables.rs, SKIPPED).
 const SKIPPED: usize = 2048;
 const PAGE: usize = 4096;
 
