@@ -107,16 +107,23 @@ pub fn until_right(mut run: impl FnMut() -> Res<Round>) -> Res {
 /// Name of the reason for which a path bails out after a tick.
 pub const TICK: &str = "exit_work";
 
-/// Calls of this process that bailed out because of ticks, so far.
-fn ticks() -> u64 {
+/// Exits that paths of this process have taken, or those for one reason. `None`: there are no listings.
+fn own_exits(reason: Option<&str>) -> Option<u64> {
     let about = format!("{} ", sys::getpid());
-    let text = sysfs::listing("bailouts").unwrap_or_default();
+    let text = sysfs::listing("bailouts").ok()?;
     let own = text.lines().filter_map(|line| line.strip_prefix(&about));
     let count = |line: &str| {
         let mut words = line.split(' ').skip(1);
-        (words.next() == Some(TICK)).then(|| words.next()?.parse::<u64>().ok())?
+        let name = words.next()?;
+        let is = reason.is_none_or(|reason| reason == name);
+        is.then(|| words.next()?.parse::<u64>().ok())?
     };
-    own.filter_map(count).sum()
+    Some(own.filter_map(count).sum())
+}
+
+/// Calls of this process that bailed out because of ticks, so far.
+fn ticks() -> u64 {
+    own_exits(Some(TICK)).unwrap_or(0)
 }
 
 /// The surroundings of one test.
@@ -229,9 +236,9 @@ impl Lab {
         }
         let right = until_right(|| {
             let hits: Vec<u64> = wants.iter().map(|w| self.hits(w.0, w.1)).collect();
-            let (before, ticked) = (self.stat("bailouts")?, ticks());
+            let (before, ticked) = (self.bailouts(bails == 0)?, ticks());
             f()?;
-            let bailed = self.stat("bailouts")?.wrapping_sub(before);
+            let bailed = self.bailouts(bails == 0)?.wrapping_sub(before);
             let more: Vec<u64> = wants
                 .iter()
                 .zip(&hits)
@@ -253,6 +260,15 @@ impl Lab {
             )),
             skip => skip,
         })
+    }
+
+    /// Bail-outs so far. `own`: of paths that this process has now, if that can be told; other attached processes may be at work.
+    /// Else of all paths that there were, also of those that went because of it.
+    fn bailouts(&self, own: bool) -> Res<u64> {
+        match own.then(|| own_exits(None)).flatten() {
+            Some(count) => Ok(count),
+            None => self.stat("bailouts"),
+        }
     }
 
     /// [`Lab::exact`] without a bail-out.
