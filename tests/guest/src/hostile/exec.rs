@@ -30,17 +30,23 @@ pub fn again(left: u64) -> i32 {
     1
 }
 
-/// The same number of times stock, then attached.
+/// Windows that count as the first one: the burst that the account allows lasts about as long.
+const BURST: u32 = 2;
+
+/// The same number of times stock, then attached. Where a program is loaded is chance, and each time it costs another number of
+/// instructions, so each figure is of several windows.
 pub fn run(window: u64) -> Result<Ticks, String> {
     let once = chain(8, false)? / 8;
     let times = (window / once.max(1)).max(8);
-    let stock = chain(times, false)?;
-    let first = chain(times, true)?;
-    let all = chain(times * u64::from(LATER + 1), true)?;
-    let later = all.saturating_sub(first) / u64::from(LATER);
+    let windows = |n: u32, attached| chain(times * u64::from(n), attached);
+    let stock = windows(LATER, false)? / u64::from(LATER);
+    let begin = windows(BURST, true)?;
+    let all = windows(BURST + 2 * LATER, true)?;
+    let once = begin.saturating_sub(u64::from(BURST) * stock);
+    let later = all.saturating_sub(begin) / u64::from(2 * LATER);
     Ok(Ticks {
         stock,
-        first,
+        first: stock + once,
         later,
     })
 }
