@@ -117,6 +117,8 @@ impl Crowd {
                         same!(sys::read(*fd, &mut b), Ok(1), "read of /dev/zero");
                         same!(sys::write(*fd, &b), Ok(1), "write to /dev/zero");
                     }
+                    // Or the paths would go, since the vector costs more than they save.
+                    (0..10u8).try_for_each(|i| echo(rig.p.r, rig.p.w, &[i]))?;
                     if round == 4 {
                         board.add(0, 1);
                     }
@@ -164,10 +166,10 @@ impl Crowd {
         sysfs::listing("without").map_or(!Path::new(LISTINGS).exists(), |text| text.len() > 4097)
     }
 
-    /// Those of both paths of half of the processes: a worker makes them, and on a busy host some are rate-limited.
+    /// Those of both paths of each process, which a worker makes.
     fn has_directories(&self) -> bool {
-        let paths = |kid: &&Kid| sysfs::list(&format!("processes/{}/fds", kid.pid)).len() == 2;
-        self.kids.iter().filter(paths).count() >= CROWD / 2
+        let paths = |kid: &Kid| sysfs::list(&format!("processes/{}/fds", kid.pid)).len();
+        self.kids.iter().all(|kid| paths(kid) == 2)
     }
 
     fn finish(mut self) -> Res {

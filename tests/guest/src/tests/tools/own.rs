@@ -65,14 +65,14 @@ fn perf_hears_and_names(lab: &Lab) -> Res {
     Ok(())
 }
 
-/// The report, which is made when the process has ended, has its paths by name.
+/// The report, which is made when the process has ended, has the exit routine by name.
 fn perf_report_names(lab: &Lab) -> Res {
     recorded(lab)?;
     let arguments = ["report", "-i", DATA, "--stdio", "--no-children", "-G"];
     let text = run("perf", &arguments)?;
     ensure!(
-        text.contains("synthjit_path_pipe_read_pid"),
-        "no path is in the report:\n{text}"
+        text.contains("synthjit_exits_pipe_read"),
+        "no exit routine is in the report:\n{text}"
     );
     Ok(())
 }
@@ -108,6 +108,8 @@ fn trace_cmd_hears(lab: &Lab) -> Res {
     let rig = lab.rig_with(libc::O_NONBLOCK)?;
     let listener = Listener::to(&[])?;
     run("trace-cmd", &["start", "-e", "synthjit"])?;
+    // On as before: the process recompiles.
+    sysfs::set("enabled", "1")?;
     lab.fast_again(&rig.p)?;
     for _ in 0..BAILS {
         let mut b = [0; 8];
