@@ -21,8 +21,8 @@ pub const SHARE: u64 = 128;
 pub const RESUME_NS: u64 = 1_000_000;
 /// The most that one work is charged. What takes longer was preempted, or waited for somebody.
 pub const WORK_MOST_NS: u64 = 120_000;
-/// Directories, names and poison follow by a worker, which costs about twice as much again.
-pub const WITH_WORKER: u64 = 3;
+/// How much more than its time a work is charged: directories, names and poison follow by a worker, which costs up to thrice as much again.
+pub const WITH_WORKER: u64 = 4;
 
 // Prices and budgets of code. Prices are in nanoseconds, at one instruction each.
 
