@@ -54,22 +54,33 @@ static void fault_schedule_lost(struct irq_work *work)
 
 static struct irq_work lost_irq = IRQ_WORK_INIT_HARD(fault_schedule_lost);
 
+/* Exit routines are in no slot: they belong to all paths of a kind. */
+static bool fault_in_exit_routine(unsigned long ip)
+{
+	return ip - SYNTHJIT_EXIT_CODE < SYNTHJIT_EXIT_ROUTINE * SYNTHJIT_EXIT_ROUTINES;
+}
+
 static int fault_die_event(struct notifier_block *block, unsigned long event, void *data)
 {
 	const struct die_args *die = data;
 	const struct synthjit_made *made;
+	unsigned long ip;
 	u32 offset;
 
 	/* Every fault that kills comes here as an oops, whatever it began as. */
 	if (event != DIE_OOPS || user_mode(die->regs))
 		return NOTIFY_DONE;
 	/* int3 is a trap: it leaves the instruction pointer behind itself. */
-	made = synthjit_made_at(die->regs->ip - (die->trapnr == X86_TRAP_BP), &offset);
-	if (!made)
+	ip = die->regs->ip - (die->trapnr == X86_TRAP_BP);
+	made = synthjit_made_at(ip, &offset);
+	if (!made && !fault_in_exit_routine(ip))
 		return NOTIFY_DONE;
 	WRITE_ONCE(synthjit_faulted, true);
 	synthjit_task_faulted();
-	fault_report(made, offset);
+	if (made)
+		fault_report(made, offset);
+	else
+		pr_emerg("a fault in generated code: %pS\n", (void *)ip);
 	irq_work_queue(&lost_irq);
 	return NOTIFY_DONE;
 }
